@@ -1,0 +1,5 @@
+"""`python -m flows` is `humwatch`."""
+
+from flows.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""The Dask workers of a run: a scheduler that is there already, or processes of this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+import distributed
+
+from storage.errors import StorageUnavailable
+from tasks.settings import DaskSettings
+
+# Threads that wait must not spin: the workers share the cores (see docs/performance.md).
+_WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+}
+
+
+@contextmanager
+def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
+    """Yield a client that is current in every thread of this process while the context lasts.
+
+    Raises:
+        StorageUnavailable: no scheduler answers at `dask.address`.
+    """
+    # Its chatter about connections is for debugging clusters, not for operators.
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    if settings.address:
+        try:
+            client = distributed.Client(settings.address, timeout="10s")
+        except OSError as error:
+            raise StorageUnavailable(f"no Dask scheduler answers at {settings.address}") from error
+        with client:
+            yield client
+        return
+    configuration = {
+        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.worker.memory.terminate": False,  # a worker is bounded by its blocks, not by guesswork
+    }
+    with (
+        dask.config.set(configuration),
+        distributed.LocalCluster(
+            n_workers=settings.workers or os.cpu_count() or 1,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client

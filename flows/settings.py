@@ -1,0 +1,163 @@
+"""All settings together, the presets, and where values come from.
+
+Precedence, highest first: `--set` > flags > configuration file > environment (`HUMWATCH_FIT__SEEDS='[0,1]'`) > preset.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from storage.errors import BadConfiguration
+from tasks.features.blocks import EmbeddingSettings
+from tasks.features.representations import parse
+from tasks.settings import (
+    DaskSettings,
+    EvaluationSettings,
+    FeatureSettings,
+    FitSettings,
+    HealthSettings,
+    ImageSettings,
+    IngestSettings,
+    ReportSettings,
+    SpectrogramSettings,
+    StoreSettings,
+)
+
+PresetName = Literal["default", "paper", "fast"]
+
+PRESETS: dict[PresetName, dict[str, Any]] = {
+    # The field defaults of tasks/settings.py.
+    "default": {},
+    # Müller et al. 2020 (arXiv 2006.03429v2), section 5 of its text; vary with --backbone and --detector.
+    "paper": {
+        "spectrogram": {"hop_samples": 256},
+        "features": {"backbones": ("resnet34",)},
+        "fit": {"detectors": ("gmm",), "split": "paper", "seeds": (0, 1, 2, 3, 4)},
+    },
+    # Small images and single windows: a look at the data in a fifth of the time, at the cost of detail.
+    "fast": {"images": {"image_size_px": 64, "window_hop_frames": 64}},
+}
+
+
+class Settings(BaseSettings):
+    """Every setting of a run."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HUMWATCH_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
+    )
+
+    ingest: IngestSettings = Field(default=IngestSettings(), description="Sources and names")
+    health: HealthSettings = Field(default=HealthSettings(), description="Rejection of broken recordings")
+    spectrogram: SpectrogramSettings = Field(default=SpectrogramSettings(), description="Log-mel spectrograms")
+    images: ImageSettings = Field(default=ImageSettings(), description="Windows and images")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="Backbones")
+    fit: FitSettings = Field(default=FitSettings(), description="Detectors, splits and thresholds")
+    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
+    report: ReportSettings = Field(default=ReportSettings(), description="The published page")
+    dask: DaskSettings = Field(default=DaskSettings(), description="Workers")
+    store: StoreSettings = Field(default=StoreSettings(), description="Layout of the Zarr stores")
+
+    @property
+    def embedding(self) -> EmbeddingSettings:
+        """What shapes features, as the stages take it."""
+        return EmbeddingSettings(spectrogram=self.spectrogram, images=self.images, features=self.features)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings names them all
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take the environment, unless `load` says in which order; never a .env file nobody asked for."""
+        return init_settings, env_settings
+
+
+def load(
+    preset: PresetName = "default",
+    config_file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    assignments: Sequence[str] = (),
+) -> Settings:
+    """Return the settings of a run.
+
+    Args:
+        preset: base values.
+        config_file: TOML with one table a section.
+        flags: nested values of command-line flags.
+        assignments: `section.key=value`, the value as TOML or else as text.
+
+    Raises:
+        BadConfiguration: unknown preset, unreadable file, unknown section or key, or a value that does not fit.
+    """
+    if preset not in get_args(PresetName):
+        raise BadConfiguration(f"unknown preset {preset!r}; there are {', '.join(get_args(PresetName))}")
+    layers = [_assigned(assignments), dict(flags or {}), _read(config_file) if config_file else {}]
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]
+            cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            given = [_Layer(settings_cls, values) for values in layers]
+            return (*given, EnvSettingsSource(settings_cls), _Layer(settings_cls, PRESETS[preset]))
+
+    try:
+        values = {name: getattr(loaded, name) for loaded in [Layered()] for name in Settings.model_fields}
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        raise BadConfiguration(problems) from error
+    for text in values["features"].backbones:
+        parse(text)
+    return Settings(**values)
+
+
+class _Layer(PydanticBaseSettingsSource):
+    """A nested mapping as a source of settings."""
+
+    def __init__(self, settings_cls: type[BaseSettings], values: Mapping[str, Any]) -> None:
+        super().__init__(settings_cls)
+        self._values = dict(values)
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return self._values.get(field_name), field_name, True
+
+    def __call__(self) -> dict[str, Any]:
+        return self._values
+
+
+def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot and key):
+            raise BadConfiguration(f"--set {assignment!r} is not section.key=value")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = None if text.strip().lower() in {"none", "null"} else text
+        values.setdefault(section, {})[key] = value
+    return values
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise BadConfiguration(f"the configuration file {path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfiguration(f"the configuration file {path} is not TOML: {error}") from error

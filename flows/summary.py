@@ -1,0 +1,75 @@
+"""What a run did, as the command line and `summary.json` tell it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from flows.settings import Settings
+from storage.errors import HumwatchError
+from storage.lake import Lake
+from tasks.catalog import load_catalog
+from tasks.spectrograms.blocks import spectrogram_key
+
+DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that could not be done, in words and as a stable code."""
+
+    source: str
+    stage: str
+    code: str
+    message: str
+
+    @classmethod
+    def of(cls, source: str, stage: str, error: HumwatchError) -> Problem:
+        """Return the problem that an error stands for."""
+        return cls(source, stage, error.code, str(error))
+
+
+@dataclass
+class RunSummary:
+    """Counts of one run; `listed`, `accepted` and `rejected` are of the sources given, the rest is this run's work."""
+
+    command: str
+    lake: str
+    listed: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    recordings_decoded: int = 0
+    windows_embedded: int = 0
+    models_fitted: int = 0
+    recordings_scored: int = 0
+    report: str | None = None
+    degraded: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
+    errors: list[Problem] = field(default_factory=list)
+    recording_ids: frozenset[str] | None = None
+    evaluation_id: str | None = None
+
+    def count(self, lake: Lake, settings: Settings) -> None:
+        """Count the recordings of the sources given (without sources: of the lake) and judge their share of rejects."""
+        catalog = load_catalog(
+            lake, spectrogram_key(settings.spectrogram), settings.health, settings.images.window_frames
+        )
+        rows = catalog.recordings
+        if self.recording_ids is not None:
+            rows = rows[rows["recording_id"].isin(self.recording_ids)]
+        self.listed = len(rows)
+        self.rejected = int((rows["status"] == "rejected").sum())
+        self.accepted = self.listed - self.rejected
+        self.degraded = self.rejected > settings.ingest.max_rejected_fraction * self.listed
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary of the contract: JSON values only."""
+        hidden = {"recording_ids", "evaluation_id"}
+        return {name: value for name, value in asdict(self).items() if name not in hidden}
+
+    @property
+    def exit_status(self) -> int:
+        """0 done, 1 failed in part, 3 done but degraded."""
+        if self.errors:
+            return FAILED
+        return TOO_MANY_REJECTED if self.degraded else DONE

@@ -1,0 +1,14 @@
+"""The ground floor: what is kept and where. Knows fsspec, zarr and pyarrow; no Prefect, Dask, torch or scikit-learn.
+
+Where do I go to ...
+    open a URI, or turn a store's own exceptions into ours     filesystem.py
+    read, write or conditionally create an object of the lake  lake.py
+    list an archive, read members by ranges                    sources/
+    name things by the settings that shaped them               keys.py
+    read and write tables (recordings, health, scores)         tables.py
+    know what one ingest brought, and what is complete         parts.py
+    write spectrograms and features, a whole shard at a time   arrays.py
+    keep models and their passports                            models.py
+    publish a report                                           reports.py
+    raise an error, or reject a recording with a reason        errors.py, reasons.py
+"""

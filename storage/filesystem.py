@@ -1,0 +1,144 @@
+"""Opening any URI through fsspec, and turning the exceptions of its backends into the two families of ours."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import botocore.exceptions as boto  # type: ignore[import-untyped]
+from fsspec import AbstractFileSystem, get_filesystem_class
+from fsspec.utils import get_protocol
+
+from storage.errors import (
+    HumwatchError,
+    ProtocolUnsupported,
+    SourceForbidden,
+    SourceNotFound,
+    SourceUnreadable,
+    StorageUnavailable,
+)
+
+PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs"}
+"""What to install for the protocols in use; for the others fsspec itself knows."""
+
+_TRANSIENT_ERRNOS = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBUSY,  # s3fs: 503 Slow Down, 409 conflicting operation
+        errno.EIO,  # s3fs: an error code it does not know
+        errno.EREMOTEIO,  # s3fs: 500 Internal Error
+        errno.ESTALE,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    }
+)
+_CREDENTIALS_MISSING = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.ProfileNotFound,
+    boto.TokenRetrievalError,
+    boto.UnauthorizedSSOTokenError,
+)
+_TIMEOUTS_AND_RESETS = (
+    TimeoutError,  # also what fsspec and asyncio raise
+    ConnectionError,
+    aiohttp.ClientConnectionError,
+    aiohttp.ClientPayloadError,
+    boto.HTTPClientError,
+    boto.ConnectionError,
+)
+
+
+def open_fs(uri: str) -> tuple[AbstractFileSystem, str]:
+    """Return the filesystem of a URI or plain path, and the path in it (absolute, without trailing slash).
+
+    Listings are never cached: an archive uploaded a second ago is seen. Endpoints and credentials come from the
+    environment (AWS_*, FSSPEC_*). Chained URLs (`simplecache::s3://`) are not split.
+
+    Raises:
+        ProtocolUnsupported: the protocol is unknown, or its package is not installed.
+    """
+    protocol = get_protocol(uri) if "://" in uri else "file"
+    try:
+        cls = get_filesystem_class(protocol)
+    except ImportError as error:
+        package = PACKAGES.get(protocol)
+        advice = f"install the package {package}" if package else str(error)
+        raise ProtocolUnsupported(f"{uri}: {protocol}:// is not supported by what is installed: {advice}") from error
+    except ValueError as error:
+        raise ProtocolUnsupported(f"{uri}: no fsspec package is known for {protocol}://") from error
+    options = cls._get_kwargs_from_urls(uri)
+    return cls(**{"use_listings_cache": False, **options}), cls._strip_protocol(uri)
+
+
+@contextmanager
+def translated_errors(uri: str) -> Iterator[None]:
+    """Turn what fsspec, s3fs and aiohttp raise into Humwatch's errors, which name `uri`.
+
+    Errors that say nothing certain about the store (`FileExistsError`, `EINVAL`, a full disk) pass unchanged.
+
+    Raises:
+        SourceNotFound, SourceForbidden, SourceUnreadable, StorageUnavailable: instead of the backend's own.
+    """
+    try:
+        yield
+    except HumwatchError:
+        raise
+    except (OSError, boto.BotoCoreError, aiohttp.ClientError) as error:
+        translated = _translate(uri, error)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+@contextmanager
+def source_errors(uri: str) -> Iterator[None]:
+    """`translated_errors` for reading: whatever else goes wrong in the store means that the source cannot be read.
+
+    Raises:
+        SourceNotFound, SourceForbidden, SourceUnreadable, StorageUnavailable: instead of the backend's own.
+    """
+    try:
+        with translated_errors(uri):
+            yield
+    except HumwatchError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: fsspec, of a server without byte ranges or a strange path
+        raise SourceUnreadable(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _translate(uri: str, error: BaseException) -> HumwatchError | None:
+    if isinstance(error, FileNotFoundError) and isinstance(
+        error.__cause__, (aiohttp.ClientError, TimeoutError, ConnectionError)
+    ):
+        # fsspec's HTTP filesystem calls every failed request "not found" and keeps the truth as the cause.
+        error = error.__cause__
+    said = f"{uri}: {{}} ({type(error).__name__}: {error})"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return _translate_status(said, error.status)
+    if isinstance(error, _TIMEOUTS_AND_RESETS):
+        return StorageUnavailable(said.format("the store did not answer or cut the connection"))
+    if isinstance(error, (PermissionError, *_CREDENTIALS_MISSING)):
+        return SourceForbidden(said.format("access denied"))
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return SourceNotFound(f"{uri}: not found")
+    if isinstance(error, (IsADirectoryError, aiohttp.InvalidURL, boto.ParamValidationError)):
+        return SourceUnreadable(said.format("not a readable address"))
+    if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
+        return StorageUnavailable(said.format("the store is not available"))
+    return None
+
+
+def _translate_status(said: str, status: int) -> HumwatchError:
+    if status in {401, 403, 407}:
+        return SourceForbidden(said.format("access denied"))
+    if status in {404, 410}:
+        return SourceNotFound(said.format("not found"))
+    if status in {408, 425, 429} or status >= 500:
+        return StorageUnavailable(said.format("the server is not available"))
+    return SourceUnreadable(said.format("the server refused"))

@@ -1,0 +1,146 @@
+"""The lake: one root URI under which everything is kept, on any filesystem fsspec knows."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import zarr.abc.store
+import zarr.storage
+from fsspec.implementations.local import LocalFileSystem
+
+from storage.errors import LakeTooNew
+from storage.filesystem import open_fs, translated_errors
+
+FORMAT_VERSION = 1
+
+
+class Lake:
+    """Objects below one root, named by paths relative to it (`reports/index.html`).
+
+    A write is seen whole or not at all. Cheap to make and to pickle by its URI; safe to use from several threads.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+        self._fs, root = open_fs(self.uri)
+        self._root = root.rstrip("/")
+        self._local = isinstance(self._fs, LocalFileSystem)
+
+    @classmethod
+    def open(cls, uri: str) -> Lake:
+        """Open the lake at `uri`, or begin one there.
+
+        Raises:
+            LakeTooNew: a newer Humwatch wrote it.
+            SourceForbidden, SourceNotFound, StorageUnavailable: the root cannot be read or written.
+        """
+        lake = cls(uri)
+        lake.create("lake.json", json.dumps({"format_version": FORMAT_VERSION}).encode())
+        version = json.loads(lake.read("lake.json"))["format_version"]
+        if version > FORMAT_VERSION:
+            raise LakeTooNew(
+                f"{uri} has format version {version}; this Humwatch knows up to {FORMAT_VERSION}: upgrade it"
+            )
+        return lake
+
+    def __reduce__(self) -> tuple[type[Lake], tuple[str]]:
+        return Lake, (self.uri,)
+
+    def uri_of(self, path: str) -> str:
+        """Return the full URI of an object."""
+        return f"{self.uri}/{path}"
+
+    def read(self, path: str) -> bytes:
+        """Return an object's bytes; `SourceNotFound` when it is not there."""
+        with translated_errors(self.uri_of(path)):
+            data: bytes = self._fs.cat_file(self._full(path))
+            return data
+
+    def read_json(self, path: str) -> Any:
+        """Return an object parsed as JSON."""
+        return json.loads(self.read(path))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write or replace an object; a reader sees the old bytes or the new ones."""
+        with translated_errors(self.uri_of(path)):
+            if self._local:
+                temporary = self._write_beside(path, data)
+                temporary.replace(self._full(path))
+            else:
+                self._fs.pipe_file(self._full(path), data)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write an object only if it is not there yet; return whether this call made it.
+
+        Of several writers exactly one gets True (a hard link locally, `If-None-Match` on S3).
+        """
+        with translated_errors(self.uri_of(path)):
+            if self._local:
+                temporary = self._write_beside(path, data)
+                try:
+                    os.link(temporary, self._full(path))
+                except FileExistsError:
+                    return False
+                finally:
+                    temporary.unlink()
+                return True
+            try:
+                self._fs.pipe_file(self._full(path), data, mode="create")
+            except FileExistsError:
+                return False
+            except OSError as error:
+                # s3fs turns 412 Precondition Failed into EINVAL; anything else with that number is a real error.
+                if "PreconditionFailed" in repr(error) or "pre-condition" in str(error).lower():
+                    return False
+                raise
+            return True
+
+    def exists(self, path: str) -> bool:
+        """Whether an object (not a prefix) is there."""
+        with translated_errors(self.uri_of(path)):
+            return bool(self._fs.isfile(self._full(path)))
+
+    def list(self, prefix: str, suffix: str = "") -> list[str]:
+        """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
+        with translated_errors(self.uri_of(prefix)):
+            try:
+                found = self._fs.find(self._full(prefix))
+            except FileNotFoundError:
+                return []
+        skip = len(self._root) + 1
+        return sorted(path[skip:] for path in found if path.endswith(suffix) and "/.tmp-" not in path)
+
+    def delete(self, path: str) -> None:
+        """Delete an object or everything below a prefix; nothing happens when it is not there."""
+        with translated_errors(self.uri_of(path)):
+            try:
+                self._fs.rm(self._full(path), recursive=True)
+            except FileNotFoundError:
+                return
+
+    def zarr_store(self, path: str) -> zarr.abc.store.Store:
+        """Return the Zarr store rooted at `path`."""
+        if self._local:
+            return zarr.storage.LocalStore(self._full(path))
+        return zarr.storage.FsspecStore.from_url(self.uri_of(path), storage_options={"use_listings_cache": False})
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _write_beside(self, path: str, data: bytes) -> Path:
+        target = Path(self._full(path))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary

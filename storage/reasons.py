@@ -1,0 +1,55 @@
+"""The closed list of reasons for which a recording is rejected."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a recording is not scored; the value is what tables and reports show."""
+
+    # found while listing
+    UNSAFE_PATH = "unsafe_path"
+    DUPLICATE_NAME = "duplicate_name"
+    CONFLICTING_NAMES = "conflicting_names"
+    ENCRYPTED = "encrypted"
+    UNSUPPORTED_COMPRESSION = "unsupported_compression"
+    TOO_LARGE = "too_large"
+    EMPTY_FILE = "empty_file"
+    # found while decoding
+    CORRUPT = "corrupt"
+    NOT_AUDIO = "not_audio"
+    TRUNCATED = "truncated"
+    NO_CHANNELS = "no_channels"
+    CHANNEL_MISSING = "channel_missing"
+    NOT_FINITE = "not_finite"
+    NO_SAMPLES = "no_samples"
+    # judged from what was measured
+    SILENT = "silent"
+    DEAD_CHANNEL = "dead_channel"
+    CLIPPED = "clipped"
+    WRONG_LENGTH = "wrong_length"
+    TOO_SHORT = "too_short"
+
+
+EXPLANATIONS: dict[Reason, str] = {
+    Reason.UNSAFE_PATH: "the name in the archive is absolute or leaves the archive",
+    Reason.DUPLICATE_NAME: "a recording of the same name was listed before it",
+    Reason.CONFLICTING_NAMES: "two parts of the name or the manifest contradict each other",
+    Reason.ENCRYPTED: "the archive member is encrypted",
+    Reason.UNSUPPORTED_COMPRESSION: "the archive member uses a compression other than stored or deflate",
+    Reason.TOO_LARGE: "it unpacks to more than ingest.max_member_bytes",
+    Reason.EMPTY_FILE: "the file has no bytes",
+    Reason.CORRUPT: "the bytes do not match their checksum or cannot be unpacked",
+    Reason.NOT_AUDIO: "the bytes are not a WAV or FLAC file",
+    Reason.TRUNCATED: "the file ends before the samples its header promises",
+    Reason.NO_CHANNELS: "the header says 0 channels",
+    Reason.CHANNEL_MISSING: "it has no channel of the configured number",
+    Reason.NOT_FINITE: "it holds NaN or infinite samples",
+    Reason.NO_SAMPLES: "it holds no samples",
+    Reason.SILENT: "it is quieter as a whole than health.silent_rms_dbfs",
+    Reason.DEAD_CHANNEL: "the channel used never changes",
+    Reason.CLIPPED: "more samples than health.max_clipped_fraction are at full scale",
+    Reason.WRONG_LENGTH: "its duration is outside health.duration_tolerance of the machine's median",
+    Reason.TOO_SHORT: "it is shorter than one window",
+}

@@ -1,0 +1,63 @@
+"""Published reports: a folder each, seen whole or not at all, and the pages that lead to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from storage.errors import SourceNotFound
+from storage.lake import Lake
+
+
+def is_published(lake: Lake, report_id: str) -> bool:
+    """Whether a report is whole: its summary is written last."""
+    return lake.exists(_path(report_id, "summary.json"))
+
+
+def publish(
+    lake: Lake,
+    report_id: str,
+    files: Mapping[str, bytes],
+    summary: Mapping[str, Any],
+    index_page: Callable[[Sequence[Mapping[str, Any]]], str],
+) -> str:
+    """Publish a report and return the URI of its page.
+
+    Nothing leads to a report before all its files are there: they are written first, then `summary.json`, then the
+    index of all reports (`index_page` of their summaries, newest first), then `latest.json`.
+    """
+    for name, data in files.items():
+        lake.write(_path(report_id, name), data)
+    lake.write(_path(report_id, "summary.json"), json.dumps(dict(summary), sort_keys=True, indent=1).encode())
+    summaries = [lake.read_json(path) for path in lake.list("reports", "/summary.json")]
+    newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
+    lake.write("reports/index.html", index_page(newest_first).encode())
+    return set_latest(lake, report_id)
+
+
+def set_latest(lake: Lake, report_id: str) -> str:
+    """Let `latest.json` name a published report; return the URI of its page."""
+    latest = {"report_id": report_id, "index": _path(report_id, "index.html")}
+    if latest != read_latest(lake):
+        lake.write("reports/latest.json", json.dumps(latest, sort_keys=True).encode())
+    return lake.uri_of(_path(report_id, "index.html"))
+
+
+def read_latest(lake: Lake) -> dict[str, str] | None:
+    """Return what `latest.json` names, None before the first report."""
+    try:
+        latest: dict[str, str] = lake.read_json("reports/latest.json")
+    except SourceNotFound:
+        return None
+    return latest
+
+
+def read_summary(lake: Lake, report_id: str) -> dict[str, Any]:
+    """Return a published report's summary."""
+    summary: dict[str, Any] = lake.read_json(_path(report_id, "summary.json"))
+    return summary
+
+
+def _path(report_id: str, name: str) -> str:
+    return f"reports/{report_id}/{name}"

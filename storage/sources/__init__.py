@@ -1,0 +1,24 @@
+"""Sources: archives and folders of recordings on any filesystem, read in place. Nothing is unpacked to disk.
+
+Where do I go to ...
+    list what a source holds, or see whether it changed   listing.py  (list_members, source_state)
+    know what one archive holds                           zip_archive.py, tar_archive.py
+    read the bytes of members, in few ranged reads        reading.py  (read_members)
+    see the rows that travel between them                 member.py   (Member, Listing, ReadProblem)
+"""
+
+from storage.sources.listing import list_members, source_state
+from storage.sources.member import ARCHIVE_SUFFIXES, Listing, ManifestFile, Member, ReadProblem, archive_suffix
+from storage.sources.reading import read_members
+
+__all__ = [
+    "ARCHIVE_SUFFIXES",
+    "Listing",
+    "ManifestFile",
+    "Member",
+    "ReadProblem",
+    "archive_suffix",
+    "list_members",
+    "read_members",
+    "source_state",
+]

@@ -1,0 +1,217 @@
+"""Listing a source: an archive, a folder of recordings and archives, or one recording."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
+from fsspec.implementations.http import HTTPFileSystem
+
+from storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, TerminalError
+from storage.filesystem import open_fs, source_errors
+from storage.reasons import Reason
+from storage.sources.member import (
+    MANIFEST_NAME,
+    Listing,
+    ManifestFile,
+    Member,
+    archive_suffix,
+    clean_name,
+    is_manifest,
+    is_recording,
+    manifest_file,
+    number_repeats,
+    printable,
+)
+from storage.sources.tar_archive import list_tar
+from storage.sources.zip_archive import list_zip
+
+# Read ahead on a remote store: little where a listing hops from header to header, much where it streams.
+_HOPPING_BLOCK_BYTES = 64 << 10
+_STREAMING_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of a source: where it is, and its path from SOURCE's base name on."""
+
+    fs: AbstractFileSystem
+    fs_path: str
+    path: str
+    info: Mapping[str, Any]
+
+    @property
+    def uri(self) -> str:
+        return str(self.fs.unstrip_protocol(self.fs_path))
+
+
+def list_members(source: str, extensions: Collection[str], max_member_bytes: int) -> Listing:
+    """Return every recording of a source: an archive (.zip .tar .tar.gz .tgz), a folder of both, or one recording.
+
+    Recordings are files with one of `extensions` (lower case); hidden files and macOS by-products are none. One that
+    cannot or must not be read is listed with a `problem`. `manifest.csv` is taken from any folder of an archive or
+    folder, and from beside an archive, where `<archive>.manifest.csv` counts too (not over http, which has no
+    folders). An archive of a folder that cannot be listed is in `errors` and the others go on.
+
+    Raises:
+        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be had.
+        SourceUnreadable: it is neither an archive, a recording nor a folder, or the archive is broken.
+        SourceEmpty: it holds no recordings.
+    """
+    root = _root(source)
+    members: list[Member] = []
+    manifests: list[ManifestFile] = []
+    errors: list[TerminalError] = []
+    if root.info["type"] == "directory":
+        for file in _files_below(root):
+            if archive_suffix(file.path):
+                try:
+                    inside, found = _list_archive(file, extensions, max_member_bytes)
+                except TerminalError as error:
+                    errors.append(error)
+                    continue
+                members += inside
+                manifests += found
+            elif is_recording(file.path.partition("/")[2], extensions):
+                members.append(_plain(file, max_member_bytes))
+            elif is_manifest(file.path) or _described_archive(file.path):
+                manifests.append(_beside(file))
+    else:
+        manifests += _manifests_beside(root)
+        if archive_suffix(root.path):
+            inside, found = _list_archive(root, extensions, max_member_bytes)
+            members += inside
+            manifests += found
+        elif is_recording(root.path, extensions):
+            members.append(_plain(root, max_member_bytes))
+        else:
+            raise SourceUnreadable(f"{source}: neither an archive (.zip .tar .tar.gz .tgz), a folder nor a recording")
+    if errors and not members:
+        raise errors[0]
+    if not members:
+        raise SourceEmpty(f"{source}: holds no recordings ({', '.join(f'.{extension}' for extension in extensions)})")
+    members.sort(key=lambda member: (member.source_uri, member.member))
+    manifests.sort(key=lambda manifest: manifest.uri)
+    return Listing(tuple(number_repeats(members)), tuple(manifests), tuple(errors))
+
+
+def source_state(source: str) -> str:
+    """Return a short text that changes when the source does, without opening it: ETag, or size and modification time.
+
+    Raises:
+        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be had.
+    """
+    root = _root(source)
+    if root.info["type"] != "directory":
+        return _state(root.info)
+    lines = sorted(f"{file.path}\0{_state(file.info)}\n" for file in _files_below(root))
+    return f"files-{hashlib.sha256(''.join(lines).encode('utf-8', 'backslashreplace')).hexdigest()[:32]}"
+
+
+def _root(source: str) -> _File:
+    fs, fs_path = open_fs(source)
+    with source_errors(source):
+        info = fs.info(fs_path)
+    name = unquote(urlsplit(fs_path).path) if isinstance(fs, HTTPFileSystem) else fs_path
+    return _File(fs, fs_path, name.rstrip("/").rpartition("/")[2], info)
+
+
+def _files_below(root: _File) -> Iterator[_File]:
+    with source_errors(root.uri):
+        if isinstance(root.fs, AsyncFileSystem):
+            # An object store: one flat listing for all folders; it raises what goes wrong.
+            infos = list(root.fs.find(root.fs_path, detail=True).values())
+        else:
+            walk = root.fs.walk(root.fs_path, detail=True, on_error="raise")
+            infos = [info for _, _, files in walk for info in files.values()]
+    for info in infos:
+        fs_path = info["name"]
+        below = fs_path.removeprefix(root.fs_path).lstrip("/")
+        if not below or any(part.startswith(".") for part in below.split("/")):
+            continue
+        if info.get("islink"):
+            with suppress(FileNotFoundError), source_errors(root.uri):
+                info = root.fs.info(fs_path)  # noqa: PLW2901 - the link's own size and time say nothing
+        if info["type"] == "file" or info.get("islink"):
+            yield _File(root.fs, fs_path, f"{root.path}/{below}", info)
+
+
+def _list_archive(
+    file: _File, extensions: Collection[str], max_member_bytes: int
+) -> tuple[list[Member], list[ManifestFile]]:
+    suffix = archive_suffix(file.path).lower()
+    compressed = suffix in {".tar.gz", ".tgz"}
+    block_bytes = _STREAMING_BLOCK_BYTES if compressed else _HOPPING_BLOCK_BYTES
+    with source_errors(file.uri), file.fs.open(file.fs_path, "rb", block_size=block_bytes) as stream:
+        if suffix == ".zip":
+            return list_zip(stream, file.uri, file.path, extensions, max_member_bytes)
+        return list_tar(stream, file.uri, file.path, extensions, max_member_bytes, compressed=compressed)
+
+
+def _plain(file: _File, max_member_bytes: int) -> Member:
+    size_bytes = file.info.get("size")
+    if size_bytes is None:
+        raise SourceUnreadable(f"{file.uri}: the server does not tell its size")
+    uri = printable(file.uri)
+    problem = None
+    if uri != file.uri:
+        problem = Reason.UNSAFE_PATH  # bytes that are no text: no table could hold the way back to the file
+    elif size_bytes > max_member_bytes:
+        problem = Reason.TOO_LARGE
+    elif size_bytes == 0:
+        problem = Reason.EMPTY_FILE
+    return Member(
+        source_uri=uri,
+        member="",
+        path=clean_name(file.path),
+        size_bytes=size_bytes,
+        byte_start=None,
+        byte_end=None,
+        compression="none",
+        crc32=None,
+        content_tag=_state(file.info),
+        problem=problem,
+    )
+
+
+def _beside(file: _File) -> ManifestFile:
+    """Return a manifest that lies in a folder; `fan.zip.manifest.csv` speaks of what is in `fan.zip`."""
+    with source_errors(file.uri):
+        data = file.fs.cat_file(file.fs_path)
+    archive = _described_archive(file.path)
+    return manifest_file(data, file.uri, f"{archive}/{MANIFEST_NAME}" if archive else file.path)
+
+
+def _described_archive(path: str) -> str:
+    """Return the path of the archive that a file named like `fan.zip.manifest.csv` describes; else ""."""
+    archive = path.removesuffix(f".{MANIFEST_NAME}")
+    return archive if archive != path and archive_suffix(archive) else ""
+
+
+def _manifests_beside(root: _File) -> Iterator[ManifestFile]:
+    if isinstance(root.fs, HTTPFileSystem):
+        return
+    for name in (f"{root.path}.{MANIFEST_NAME}", MANIFEST_NAME):
+        fs_path = f"{root.fs_path.rpartition('/')[0]}/{name}"
+        try:
+            yield _beside(_File(root.fs, fs_path, name, {}))
+        except SourceNotFound:
+            continue
+        except SourceForbidden:
+            # S3 answers 403 for an object that is not there to those who may not list the bucket.
+            if not isinstance(root.fs, AsyncFileSystem):
+                raise
+
+
+def _state(info: Mapping[str, Any]) -> str:
+    etag = info.get("ETag") or info.get("etag")
+    if etag:
+        return f"etag-{str(etag).strip(chr(34))}"
+    modified = next((info[key] for key in ("mtime", "Last-Modified", "LastModified", "created") if info.get(key)), "")
+    return f"mtime-{modified}-{info.get('size') or 0:x}"

@@ -1,0 +1,147 @@
+"""What listing a source gives: one row for every recording, good or bad, and the manifests found on the way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from storage.errors import SourceUnreadable, TerminalError
+from storage.reasons import Reason
+
+Compression = Literal["none", "deflate", "gzip_stream"]
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+MANIFEST_NAME = "manifest.csv"
+MAX_MANIFEST_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """One recording of a source.
+
+    Attributes:
+        source_uri: the file that holds the bytes: the archive, or the audio file itself.
+        member: its name inside the archive; "" for a plain file.
+        path: SOURCE's base name + "/" + the path below SOURCE (+ "/" + the member's name), forward slashes, what names
+            are read from. Unique in a listing: a repeated name ends in "#2", "#3", ...
+        size_bytes: unpacked size as the directory declares it.
+        byte_start, byte_end: range of `source_uri` to fetch, end exclusive: for zip from the local header on, for tar
+            the data; None for members of a compressed tar and for plain files.
+        compression: how the range is packed; `gzip_stream` members have no range of their own.
+        crc32: of the unpacked bytes: known for every zip member, for no member of a plain tar.
+        content_tag: changes when the bytes do: CRC and size, else size and modification time, else an ETag.
+        problem: why it cannot be read, found while listing.
+    """
+
+    source_uri: str
+    member: str
+    path: str
+    size_bytes: int
+    byte_start: int | None
+    byte_end: int | None
+    compression: Compression
+    crc32: int | None
+    content_tag: str
+    problem: Reason | None
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """The text of a manifest; its rows name recordings by their path below `prefix`, which is "" or ends in "/"."""
+
+    uri: str
+    prefix: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ReadProblem:
+    """Why the bytes of a member could not be had."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds.
+
+    Attributes:
+        members: sorted by (source_uri, member).
+        manifests: those inside and beside the source, sorted by URI.
+        errors: archives of a folder that could not be listed; the others are in `members`.
+    """
+
+    members: tuple[Member, ...]
+    manifests: tuple[ManifestFile, ...]
+    errors: tuple[TerminalError, ...]
+
+
+def archive_suffix(name: str) -> str:
+    """Return the archive suffix (`.tar.gz`) that a file name ends in, as written there; "" when it is no archive."""
+    for suffix in ARCHIVE_SUFFIXES:
+        if name.lower().endswith(suffix) and len(name) > len(suffix):
+            return name[-len(suffix) :]
+    return ""
+
+
+def is_recording(name: str, extensions: Collection[str]) -> bool:
+    """Whether a path (forward slashes) names a recording: known extension, nothing hidden, no macOS by-product."""
+    parts = [part for part in name.split("/") if part not in {"", ".", ".."}]
+    if not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts):
+        return False
+    _, dot, extension = parts[-1].rpartition(".")
+    return bool(dot) and extension.lower() in extensions
+
+
+def is_manifest(name: str) -> bool:
+    """Whether a path (forward slashes) inside an archive or folder is that of a manifest."""
+    return name.rpartition("/")[2] == MANIFEST_NAME and "__MACOSX" not in name.split("/")
+
+
+def clean_name(name: str) -> str:
+    """Return a name with forward slashes, without `.` steps and empty ones, and printable."""
+    parts = printable(name.replace("\\", "/")).split("/")
+    return "/".join(part for index, part in enumerate(parts) if part != "." and (part or index == 0))
+
+
+def printable(text: str) -> str:
+    """Return `text` as valid Unicode: bytes of a name that are no text become escape sequences."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def is_unsafe(name: str) -> bool:
+    """Whether a name is absolute, has a drive letter, or leaves the folder it is relative to."""
+    return name.startswith("/") or re.match(r"[A-Za-z]:", name) is not None or ".." in name.split("/")
+
+
+def number_repeats(members: Iterable[Member]) -> list[Member]:
+    """Return members in order; of several of one path the first stays, the others are marked DUPLICATE_NAME."""
+    seen: dict[str, int] = {}
+    numbered = []
+    for member in members:
+        count = seen[member.path] = seen.get(member.path, 0) + 1
+        numbered.append(
+            member
+            if count == 1
+            else replace(member, path=f"{member.path}#{count}", problem=member.problem or Reason.DUPLICATE_NAME)
+        )
+    return numbered
+
+
+def manifest_file(data: bytes, uri: str, path: str) -> ManifestFile:
+    """Return a manifest whose rows are relative to the folder of `path`.
+
+    Raises:
+        SourceUnreadable: it is not UTF-8 text, or longer than 64 MiB.
+    """
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise SourceUnreadable(f"{uri}: a manifest may have {MAX_MANIFEST_BYTES} bytes at most")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceUnreadable(f"{uri}: not UTF-8 text ({error})") from error
+    folder, slash, _ = path.rpartition("/")
+    return ManifestFile(uri, folder + slash, text)

@@ -1,0 +1,154 @@
+"""Reading members: neighbours in an archive come in one ranged request, each is unpacked and checked on its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
+
+from fsspec import AbstractFileSystem
+
+from storage.errors import SourceUnreadable
+from storage.filesystem import open_fs, source_errors
+from storage.reasons import EXPLANATIONS, Reason
+from storage.sources.member import Member, ReadProblem
+from storage.sources.tar_archive import stream_tar
+from storage.sources.zip_archive import checked, unzip
+
+MAX_READ_BYTES = 64 << 20
+"""Members are fetched in groups of this many bytes at most, so this bounds one request; a larger member comes alone."""
+
+MAX_GAP_FRACTION = 0.05
+SMALL_GAP_BYTES = 4 << 10
+"""A request runs on over bytes nobody asked for if there are few (tar headers), or if all such bytes in it stay below
+5 % of the wanted ones."""
+
+_STREAMING_BLOCK_BYTES = 8 << 20
+
+
+@dataclass
+class _Span:
+    """One ranged request: [start, end) and the members in it."""
+
+    start: int
+    end: int
+    members: list[Member] = field(default_factory=list)
+    gap_bytes: int = 0
+
+
+def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
+    """Yield every member with its unpacked bytes, in the order given.
+
+    Best given in the order of a listing: consecutive members of one archive are fetched together. Members of a
+    compressed tar cost one pass from the archive's start to the last of them, in each call. At most `MAX_READ_BYTES`
+    of packed bytes are held at a time, or one larger member; for a compressed tar also what comes before its turn.
+
+    A member that cannot be read gives a `ReadProblem` and the others go on.
+
+    Raises:
+        SourceNotFound, SourceForbidden, StorageUnavailable: an archive or file cannot be had any more.
+        SourceUnreadable: a server serves no byte ranges.
+    """
+    for _, run in groupby(members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")):
+        for readable, same in groupby(run, key=lambda member: member.problem is None):
+            group = list(same)
+            if not readable:
+                yield from ((member, _listed_problem(member)) for member in group)
+            elif group[0].compression == "gzip_stream":
+                yield from _stream(group)
+            else:
+                for batch in _batches(group):
+                    yield from _read_batch(batch, max_member_bytes)
+
+
+def _listed_problem(member: Member) -> ReadProblem:
+    reason = member.problem or Reason.CORRUPT
+    return ReadProblem(reason, EXPLANATIONS[reason])
+
+
+def _stream(members: Sequence[Member]) -> Iterator[tuple[Member, bytes | ReadProblem]]:
+    uri = members[0].source_uri
+    fs, path = open_fs(uri)
+    with source_errors(uri), fs.open(path, "rb", block_size=_STREAMING_BLOCK_BYTES) as file:
+        yield from stream_tar(file, members)
+
+
+def _batches(members: Sequence[Member]) -> Iterator[list[Member]]:
+    batch: list[Member] = []
+    total = 0
+    for member in members:
+        wanted = _fetched_bytes(member)
+        if batch and total + wanted > MAX_READ_BYTES:
+            yield batch
+            batch, total = [], 0
+        batch.append(member)
+        total += wanted
+    if batch:
+        yield batch
+
+
+def _read_batch(members: Sequence[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
+    uri = members[0].source_uri
+    fs, path = open_fs(uri)
+    if members[0].byte_start is None:
+        for member in members:
+            with source_errors(uri):
+                data = fs.cat_file(path)
+            yield member, _plain(data, member, max_member_bytes)
+        return
+    pieces: dict[Member, memoryview] = {}
+    for span in _spans(members):
+        pieces.update(_fetch(fs, path, uri, span))
+    for member in members:
+        yield member, _unpack(pieces[member], member, max_member_bytes)
+
+
+def _spans(members: Sequence[Member]) -> list[_Span]:
+    """Return as few requests as the gap limits allow, in the order of the file."""
+    spans: list[_Span] = []
+    for member in sorted(set(members), key=attrgetter("byte_start", "byte_end")):
+        start, end = _range(member)
+        if spans:
+            span = spans[-1]
+            gap_bytes = max(0, start - span.end)
+            wanted_bytes = max(span.end, end) - span.start - span.gap_bytes - gap_bytes
+            if gap_bytes <= SMALL_GAP_BYTES or span.gap_bytes + gap_bytes <= MAX_GAP_FRACTION * wanted_bytes:
+                span.members.append(member)
+                span.end = max(span.end, end)
+                span.gap_bytes += gap_bytes
+                continue
+        spans.append(_Span(start, end, [member]))
+    return spans
+
+
+def _fetch(fs: AbstractFileSystem, path: str, uri: str, span: _Span) -> dict[Member, memoryview]:
+    with source_errors(uri):
+        data = fs.cat_file(path, start=span.start, end=span.end)
+    if len(data) > span.end - span.start:
+        raise SourceUnreadable(f"{uri}: the server serves no byte ranges; download it first")
+    pieces = {}
+    for member in span.members:
+        start, end = _range(member)
+        pieces[member] = memoryview(data)[start - span.start : end - span.start]
+    return pieces
+
+
+def _unpack(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    # Of the members with a range, exactly those of zip archives have a CRC.
+    return checked(bytes(data), member) if member.crc32 is None else unzip(data, member, max_member_bytes)
+
+
+def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    if len(data) > max_member_bytes:
+        return ReadProblem(Reason.TOO_LARGE, f"has {len(data)} bytes by now")
+    return checked(data, member)
+
+
+def _range(member: Member) -> tuple[int, int]:
+    return member.byte_start or 0, member.byte_end or 0
+
+
+def _fetched_bytes(member: Member) -> int:
+    start, end = _range(member)
+    return end - start if end else member.size_bytes

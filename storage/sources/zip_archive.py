@@ -1,0 +1,168 @@
+"""Zip archives: their central directory, and one member's bytes from a piece of the file.
+
+Follows PKWARE's APPNOTE.TXT 6.3; `zipfile` reads the central directory (zip64 included), so only the tail of the
+file is fetched. Members are unpacked from their local header on, whose name and extra field may differ in length from
+the central ones.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Collection
+from typing import IO
+
+from storage.errors import SourceUnreadable
+from storage.reasons import Reason
+from storage.sources.member import (
+    MAX_MANIFEST_BYTES,
+    Compression,
+    ManifestFile,
+    Member,
+    ReadProblem,
+    clean_name,
+    is_manifest,
+    is_recording,
+    is_unsafe,
+    manifest_file,
+)
+
+_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
+_LONGEST_HEADER = _LOCAL_HEADER.size + 2 * 0xFFFF  # the fixed part, a name and an extra field
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # traditional, strong, and masked central directory
+_COMPRESSIONS: dict[int, Compression] = {zipfile.ZIP_STORED: "none", zipfile.ZIP_DEFLATED: "deflate"}
+_ONLY_DISK = {0, 0xFFFF}
+_COUNTING_STEP = 1 << 20
+
+
+def list_zip(
+    file: IO[bytes], uri: str, path: str, extensions: Collection[str], max_member_bytes: int
+) -> tuple[list[Member], list[ManifestFile]]:
+    """Return the recordings and manifests of a zip archive opened for reading; `path` begins their paths.
+
+    Raises:
+        SourceUnreadable: it is no zip archive, cut off, one disk of several, or holds a manifest that cannot be read.
+        OSError: the file cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            infos = archive.infolist()
+            if any(info.volume not in _ONLY_DISK for info in infos):
+                raise SourceUnreadable(f"{uri}: one disk of a zip archive split over several; join them first")
+            starts = sorted({info.header_offset for info in infos} | {archive.start_dir})
+            members = [
+                _member(info, _next_start(starts, info), uri, path, max_member_bytes)
+                for info in infos
+                if not info.is_dir() and is_recording(clean_name(info.filename), extensions)
+            ]
+            manifests = [
+                _manifest(archive, info, uri, path) for info in infos if is_manifest(clean_name(info.filename))
+            ]
+    except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error) as error:
+        if isinstance(error, SourceUnreadable):
+            raise
+        if isinstance(error.__context__, OSError):
+            # zipfile says "not a zip file" also when the read itself failed, which may be worth a retry.
+            raise error.__context__ from None
+        raise SourceUnreadable(f"{uri}: not a zip archive that can be read, or cut off ({error})") from error
+    return members, manifests
+
+
+def unzip(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    """Return a member's unpacked bytes; `data` begins at its local header and reaches at least to its end."""
+    if len(data) < _LOCAL_HEADER.size:
+        return ReadProblem(Reason.TRUNCATED, "the archive ends inside the member's header")
+    signature, *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(data)
+    if signature != b"PK\3\4":
+        return ReadProblem(Reason.CORRUPT, "there is no zip member where the directory says")
+    packed = data[_LOCAL_HEADER.size + name_bytes + extra_bytes :]
+    if member.compression == "deflate":
+        unpacked = _inflate(packed, member.size_bytes, max_member_bytes)
+    else:
+        unpacked = bytes(packed[: member.size_bytes])
+    if isinstance(unpacked, ReadProblem):
+        return unpacked
+    return checked(unpacked, member)
+
+
+def checked(data: bytes, member: Member) -> bytes | ReadProblem:
+    """Return `data` if it has the size and checksum that were listed."""
+    if len(data) < member.size_bytes:
+        return ReadProblem(Reason.TRUNCATED, f"{len(data)} of {member.size_bytes} bytes are there")
+    if member.crc32 is not None and zlib.crc32(data) != member.crc32:
+        return ReadProblem(Reason.CORRUPT, "the bytes do not match their CRC-32")
+    return data
+
+
+def _inflate(packed: memoryview, size_bytes: int, max_member_bytes: int) -> bytes | ReadProblem:
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        unpacked = inflater.decompress(packed, size_bytes + 1)
+        total = len(unpacked)
+        if total > size_bytes:
+            # The header lies. Count what is left without keeping it, to tell a bomb from a mistake.
+            while total <= max_member_bytes and not inflater.eof:
+                more = len(inflater.decompress(inflater.unconsumed_tail, _COUNTING_STEP))
+                if not more and not inflater.unconsumed_tail:
+                    break
+                total += more
+    except zlib.error as error:
+        return ReadProblem(Reason.CORRUPT, f"cannot be unpacked: {error}")
+    if total > max_member_bytes:
+        return ReadProblem(Reason.TOO_LARGE, f"unpacks to more than {max_member_bytes} bytes, not to {size_bytes}")
+    if total > size_bytes:
+        return ReadProblem(Reason.CORRUPT, f"unpacks to {total} bytes, not to {size_bytes}")
+    if total < size_bytes and inflater.eof:
+        return ReadProblem(Reason.CORRUPT, f"unpacks to {total} bytes, not to {size_bytes}")
+    return unpacked
+
+
+def _next_start(starts: list[int], info: zipfile.ZipInfo) -> int:
+    """Return where the member's bytes end at the latest: the next header, or its own longest possible end."""
+    following = bisect_right(starts, info.header_offset)
+    after = starts[following] if following < len(starts) else info.header_offset
+    return min(after, info.header_offset + _LONGEST_HEADER + info.compress_size)
+
+
+def _member(info: zipfile.ZipInfo, byte_end: int, uri: str, path: str, max_member_bytes: int) -> Member:
+    name = clean_name(info.filename)
+    return Member(
+        source_uri=uri,
+        member=name,
+        path=f"{path}/{name}",
+        size_bytes=info.file_size,
+        byte_start=info.header_offset,
+        byte_end=byte_end,
+        compression=_COMPRESSIONS.get(info.compress_type, "none"),
+        crc32=info.CRC,
+        content_tag=f"crc32-{info.CRC:08x}-{info.file_size:x}",
+        problem=_problem(info, name, byte_end, max_member_bytes),
+    )
+
+
+def _problem(info: zipfile.ZipInfo, name: str, byte_end: int, max_member_bytes: int) -> Reason | None:
+    if is_unsafe(name) or stat.S_ISLNK(info.external_attr >> 16):
+        return Reason.UNSAFE_PATH
+    if info.flag_bits & _ENCRYPTED:
+        return Reason.ENCRYPTED
+    if info.compress_type not in _COMPRESSIONS:
+        return Reason.UNSUPPORTED_COMPRESSION
+    if info.file_size > max_member_bytes:
+        return Reason.TOO_LARGE
+    if info.file_size == 0:
+        return Reason.EMPTY_FILE
+    if byte_end <= info.header_offset:
+        return Reason.CORRUPT
+    return None
+
+
+def _manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo, uri: str, path: str) -> ManifestFile:
+    name = clean_name(info.filename)
+    try:
+        with archive.open(info) as file:
+            return manifest_file(file.read(MAX_MANIFEST_BYTES + 1), f"{uri}/{name}", f"{path}/{name}")
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise SourceUnreadable(f"{uri}: its {name} cannot be read ({error})") from error

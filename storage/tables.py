@@ -1,0 +1,115 @@
+"""The tables of the lake: their schemas, and Parquet in and out.
+
+`docs/tables.md` explains every column; a table read back has exactly its schema.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.lake import Lake
+
+_TEXT = pa.string()
+_TIME = pa.timestamp("us", tz="UTC")
+
+RECORDINGS = pa.schema(
+    [
+        ("recording_id", _TEXT),
+        ("content_tag", _TEXT),
+        ("replaces_tag", _TEXT),  # the tag this one supersedes, so that a part of A -> B -> A is a part of its own
+        ("source_uri", _TEXT),
+        ("member", _TEXT),
+        ("path", _TEXT),
+        ("file_key", _TEXT),
+        ("byte_start", pa.int64()),
+        ("byte_end", pa.int64()),
+        ("size_bytes", pa.int64()),
+        ("compression", _TEXT),
+        ("crc32", pa.int64()),
+        ("site", _TEXT),
+        ("machine_type", _TEXT),
+        ("machine_id", _TEXT),
+        ("batch", _TEXT),
+        ("condition", _TEXT),
+        ("domain", _TEXT),
+        ("label", _TEXT),
+        ("split", _TEXT),
+        ("recorded_at", _TIME),
+        ("attributes", _TEXT),
+        ("reason", _TEXT),  # rejected while listing
+        ("ingested_at", _TIME),
+    ]
+)
+
+HEALTH = pa.schema(
+    [
+        ("recording_id", _TEXT),
+        ("sample_rate_hz", pa.int64()),
+        ("channels", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("rms_dbfs", pa.float64()),
+        ("peak_dbfs", pa.float64()),
+        ("clipped_fraction", pa.float64()),
+        ("silent_fraction", pa.float64()),
+        ("dc_offset", pa.float64()),
+        ("nonfinite_fraction", pa.float64()),
+        ("dead_channel", pa.bool_()),
+        ("resampled", pa.bool_()),
+        ("n_frames", pa.int64()),
+        ("status", _TEXT),
+        ("reason", _TEXT),  # rejected while decoding
+        ("detail", _TEXT),
+    ]
+)
+
+SCORES = pa.schema(
+    [
+        ("recording_id", _TEXT),
+        ("file", _TEXT),
+        ("machine_type", _TEXT),
+        ("machine_id", _TEXT),
+        ("site", _TEXT),
+        ("batch", _TEXT),
+        ("condition", _TEXT),
+        ("domain", _TEXT),
+        ("split", _TEXT),
+        ("in_training", pa.bool_()),
+        ("detector", _TEXT),
+        ("backbone", _TEXT),
+        ("seed", pa.int64()),
+        ("model_version", _TEXT),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("p_value", pa.float64()),
+        ("decision", _TEXT),
+        ("window_scores", pa.list_(pa.float64())),
+        ("label", _TEXT),
+        ("recorded_at", _TIME),
+    ]
+)
+
+
+def encode(table: pa.Table) -> bytes:
+    """Return a table as Parquet bytes; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue()
+
+
+def create_table(lake: Lake, path: str, table: pa.Table) -> bool:
+    """Write a table unless `path` is there already; return whether this call made it."""
+    return lake.create(path, encode(table))
+
+
+def read_table(lake: Lake, path: str, schema: pa.Schema) -> pa.Table:
+    """Read one table."""
+    return pq.read_table(pa.BufferReader(lake.read(path)), schema=schema, partitioning=None)
+
+
+def read_tables(lake: Lake, paths: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """Read tables of one schema into one; an empty table when there are none."""
+    return pa.concat_tables([schema.empty_table(), *(read_table(lake, path, schema) for path in paths)])

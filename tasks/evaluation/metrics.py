@@ -1,0 +1,149 @@
+"""Figures of merit over anomaly scores (higher = more abnormal); what is undefined is None, never 0.
+
+Every ranking figure is undefined when a class has no scores or any score is NaN. Ties count half, infinities rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve
+
+_DRAWS_IN_MEMORY = 500_000
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Rates of a decision rule where abnormal is the positive class; None = undefined."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    false_alarm_rate: float | None
+
+
+def auc(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike) -> float | None:
+    """Area under the ROC curve: the chance that an abnormal recording outranks a normal one.
+
+    Args:
+        normal_scores: float (normal recording,).
+        abnormal_scores: float (abnormal recording,).
+
+    Returns:
+        0..1, or None when undefined.
+    """
+    ranks = _ranks(normal_scores, abnormal_scores)
+    return None if ranks is None else float(roc_auc_score(_truth(*ranks), np.concatenate(ranks)))
+
+
+def pauc(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, max_fpr: float) -> float | None:
+    """Area under the ROC curve up to `max_fpr`, standardised so that chance is 0.5 (McClish 1989, as scikit-learn).
+
+    Args:
+        normal_scores: float (normal recording,).
+        abnormal_scores: float (abnormal recording,).
+        max_fpr: upper false-positive rate, in (0, 1].
+
+    Returns:
+        0..1, or None when undefined.
+    """
+    ranks = _ranks(normal_scores, abnormal_scores)
+    return None if ranks is None else float(roc_auc_score(_truth(*ranks), np.concatenate(ranks), max_fpr=max_fpr))
+
+
+def roc_points(
+    normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Corners of the ROC curve from (0, 0) to (1, 1).
+
+    Returns:
+        False-positive and true-positive rates, each float64 (corner,), or None when undefined.
+    """
+    ranks = _ranks(normal_scores, abnormal_scores)
+    if ranks is None:
+        return None
+    fpr, tpr, _ = roc_curve(_truth(*ranks), np.concatenate(ranks))
+    return fpr, tpr
+
+
+def bootstrap_interval(
+    normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, confidence: float, n_samples: int, seed: int
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of the AUC over recordings, stratified by label (Efron & Tibshirani 1993, ch. 13).
+
+    It speaks of other recordings of the same machine, not of other machines. Perfectly separated classes give
+    (1, 1), however few the recordings.
+
+    Args:
+        normal_scores: float (normal recording,).
+        abnormal_scores: float (abnormal recording,).
+        confidence: level in (0, 1).
+        n_samples: bootstrap samples.
+        seed: of the draws; the same seed gives the same interval.
+
+    Returns:
+        (low, high), or None when undefined.
+    """
+    ranks = _ranks(normal_scores, abnormal_scores)
+    if ranks is None:
+        return None
+    normal, abnormal = ranks
+    n_ranks = int(max(normal.max(), abnormal.max())) + 1
+    rng = np.random.default_rng(seed)
+    aucs = np.empty(n_samples, dtype=np.float64)
+    step = max(1, _DRAWS_IN_MEMORY // (normal.size + abnormal.size))
+    for start in range(0, n_samples, step):
+        piece = aucs[start : start + step]
+        drawn = normal[rng.integers(normal.size, size=(piece.size, normal.size))]
+        cells = drawn + n_ranks * np.arange(piece.size)[:, np.newaxis]
+        counts = np.bincount(cells.ravel(), minlength=piece.size * n_ranks).reshape(piece.size, n_ranks)
+        outranked = counts.cumsum(axis=1) - counts / 2  # drawn normals below each rank, ties half
+        drawn = abnormal[rng.integers(abnormal.size, size=(piece.size, abnormal.size))]
+        piece[:] = np.take_along_axis(outranked, drawn, axis=1).mean(axis=1) / normal.size
+    low, high = np.quantile(aucs, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def confusion(normal_decisions: Sequence[bool | None], abnormal_decisions: Sequence[bool | None]) -> Confusion:
+    """Rates of decisions (True = called abnormal) on normal and on abnormal recordings.
+
+    Recall needs abnormal recordings, the false-alarm rate normal ones, precision and F1 both; precision also needs one
+    recording called abnormal (F1 = 2 TP / (2 TP + FP + FN) does not). A class with a missing decision is undefined.
+    """
+    false_alarms, hits = _count_flagged(normal_decisions), _count_flagged(abnormal_decisions)
+    precision: float | None = None
+    f1: float | None = None
+    if false_alarms is not None and hits is not None:
+        precision = hits / (hits + false_alarms) if hits + false_alarms else None
+        f1 = 2 * hits / (hits + false_alarms + len(abnormal_decisions))
+    return Confusion(
+        precision=precision,
+        recall=None if hits is None else hits / len(abnormal_decisions),
+        f1=f1,
+        false_alarm_rate=None if false_alarms is None else false_alarms / len(normal_decisions),
+    )
+
+
+def _ranks(normal: npt.ArrayLike, abnormal: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
+    """Dense ranks among all scores, equal scores sharing one: all that the figures above depend on.
+
+    Sorted, so that the order of the recordings does not move the interval.
+    """
+    normal, abnormal = np.asarray(normal, dtype=np.float64), np.asarray(abnormal, dtype=np.float64)
+    if not normal.size or not abnormal.size or np.isnan(normal).any() or np.isnan(abnormal).any():
+        return None
+    _, ranks = np.unique(np.concatenate([normal, abnormal]), return_inverse=True)
+    return np.sort(ranks[: normal.size]), np.sort(ranks[normal.size :])
+
+
+def _truth(normal: npt.NDArray[np.intp], abnormal: npt.NDArray[np.intp]) -> npt.NDArray[np.int8]:
+    return np.repeat(np.array([0, 1], dtype=np.int8), [normal.size, abnormal.size])
+
+
+def _count_flagged(decisions: Sequence[bool | None]) -> int | None:
+    values = np.asarray(decisions, dtype=object)
+    return None if not values.size or pd.isna(values).any() else int(np.count_nonzero(values))

@@ -1,0 +1,1 @@
+"""Stage 3: windows of spectrograms, as images, through backbones."""

@@ -1,0 +1,172 @@
+"""Spectrograms -> features: windows cut, drawn as images, taken through each backbone once, pooled into vectors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+
+from storage.errors import BadConfiguration
+from tasks.features.backbones import Backbone, build, choose_device, map_shapes
+from tasks.features.images import ImageMaker
+from tasks.features.pooling import Moments, pool, recording_vector, window_vectors
+from tasks.features.representations import LOGMEL, Representation
+from tasks.features.windows import cut, n_windows
+from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+
+
+def feature_size(representation: Representation, images: ImageSettings, spectrogram: SpectrogramSettings) -> int:
+    """Return the length of a representation's vectors; needs neither data nor weights.
+
+    Raises:
+        BadConfiguration: the source has no such layer, or its map cannot be pooled like that.
+    """
+    if representation.source == LOGMEL:
+        channels, rows, columns = 1, spectrogram.n_mels, images.window_frames
+    else:
+        shapes = map_shapes(representation.source, (representation.layer,), images.image_size_px)
+        channels, rows, columns = shapes[representation.layer]
+    bins = (representation.frequency_bins, representation.time_bins)
+    if bins[0] > rows or bins[1] > columns:
+        raise BadConfiguration(
+            f"{representation}: its map has {rows}x{columns} cells (frequency x time), so at most as many bins"
+        )
+    if bins == (rows, columns) and "std" in representation.statistics and representation.level == "window":
+        raise BadConfiguration(f"{representation}: a bin is one cell, which has no std; use mean or fewer bins")
+    return len(representation.statistics) * channels * bins[0] * bins[1]
+
+
+class Embedder:
+    """The backbones of some representations, ready to run. Costs seconds to make; keep one for each process.
+
+    Raises:
+        BadConfiguration: a representation that cannot be, an unknown colour map, an absent device.
+        WeightsNotFound, ModelIncompatible: see `weights.load_weights` and `backbones.build`.
+    """
+
+    def __init__(
+        self,
+        representations: Sequence[Representation],
+        features: FeatureSettings,
+        images: ImageSettings,
+        spectrogram: SpectrogramSettings,
+    ) -> None:
+        self._sizes = {wanted: feature_size(wanted, images, spectrogram) for wanted in representations}
+        self._settings = images
+        self._batch_size = features.batch_size
+        self._largest_pass = features.batch_size
+        self._device = choose_device(features.device)
+        self._image_maker = ImageMaker(images, spectrogram.top_db, self._device)
+        layers: dict[str, list[str]] = defaultdict(list)
+        for wanted in self._sizes:
+            if wanted.source != LOGMEL and wanted.layer not in layers[wanted.source]:
+                layers[wanted.source].append(wanted.layer)
+        self._backbones: dict[str, Backbone] = {
+            source: build(source, tuple(names), features, images.image_size_px) for source, names in layers.items()
+        }
+
+    def feature_size(self, representation: Representation) -> int:
+        """Return the length of the vectors of one of the embedder's representations."""
+        return self._sizes[representation]
+
+    def embed(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> dict[Representation, np.ndarray]:
+        """Embed every window that lies inside its recording.
+
+        Windows go through a backbone in row order, in batches that run across recordings and are padded to
+        `batch_size`: every pass has one shape. With one torch thread a window's bits then do not depend on its place in
+        a batch, so neither on how rows are split into calls.
+
+        Args:
+            spectrograms: float32 (recording, n_mels, frames) in dB, NaN after a recording's own frames.
+            n_frames: integers (recording,), each recording's own frames.
+
+        Returns:
+            float32 (recording, window, feature) for each representation, as many windows as the longest recording has,
+            NaN where a recording has no such window. At recording level (recording, 1, feature); NaN for a recording
+            shorter than one window.
+
+        Raises:
+            ValueError: a recording's own frames hold NaN or infinite values.
+        """
+        counts = [n_windows(int(count), self._settings) for count in n_frames]
+        moments = self._window_moments(spectrograms, n_frames, sum(counts))
+        ends = np.cumsum(counts, dtype=int)
+        features = {}
+        for wanted, size in self._sizes.items():
+            per_window = wanted.level == "window"
+            found = np.full((len(counts), max(counts, default=0) if per_window else 1, size), np.nan, dtype=np.float32)
+            for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
+                if count and per_window:
+                    found[row, :count] = window_vectors(_rows(moments[wanted], slice(end - count, end)))
+                elif count and wanted.source == LOGMEL:
+                    own = torch.tensor(spectrograms[row, None, None, :, : int(n_frames[row])], dtype=torch.float32)
+                    found[row] = recording_vector(pool(own, wanted))
+                elif count:
+                    found[row] = recording_vector(_rows(moments[wanted], slice(end - count, end)))
+            features[wanted] = found
+        return features
+
+    def _window_moments(
+        self, spectrograms: np.ndarray, n_frames: np.ndarray, total: int
+    ) -> Mapping[Representation, Moments]:
+        """Return the moments of all windows of all recordings, one after the other."""
+        batches: dict[Representation, list[Moments]] = {wanted: [] for wanted in self._sizes}
+        for batch, used in self._batches(spectrograms, n_frames):
+            maps = self._maps(batch)
+            for wanted, found in batches.items():
+                found.append(pool(maps[wanted.source, wanted.layer][:used], wanted))
+        return {wanted: _joined(found) for wanted, found in batches.items()} if total else {}
+
+    def _batches(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield windows float32 (batch_size, n_mels, window_frames), silence-padded, and how many of them are real."""
+        batch = np.zeros((self._batch_size, spectrograms.shape[1], self._settings.window_frames), dtype=np.float32)
+        used = 0
+        for row, (spectrogram, count) in enumerate(zip(spectrograms, n_frames, strict=True)):
+            if not np.isfinite(spectrogram[:, : int(count)]).all():
+                raise ValueError(f"row {row} holds NaN or infinite values within its {count} frames")
+            for window in cut(spectrogram, int(count), self._settings):
+                batch[used] = window
+                used += 1
+                if used == self._batch_size:
+                    yield batch, used
+                    used = 0
+        if used:
+            batch[used:] = 0
+            yield batch, used
+
+    def _maps(self, windows: np.ndarray) -> dict[tuple[str, str], torch.Tensor]:
+        """Return {(source, layer): (batch, channel, frequency, time)}; log-mel is the windows themselves."""
+        levels = torch.from_numpy(windows)
+        maps = {(LOGMEL, ""): levels[:, None]}
+        if self._backbones:
+            if self._device.type == "cuda":
+                levels = levels.pin_memory().to(self._device, non_blocking=True)
+            images = self._image_maker(levels)
+            for source, backbone in self._backbones.items():
+                for layer, values in self._pass(backbone, images).items():
+                    maps[source, layer] = values
+        return maps
+
+    def _pass(self, backbone: Backbone, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return a backbone's maps; a GPU out of memory gets half as many images at once from then on."""
+        while True:
+            try:
+                passes = [backbone(part) for part in torch.split(images, self._largest_pass)]
+            except torch.OutOfMemoryError:
+                if self._largest_pass == 1:
+                    raise
+                self._largest_pass = (self._largest_pass + 1) // 2
+                torch.cuda.empty_cache()
+            else:
+                return {layer: torch.cat([maps[layer] for maps in passes]) for layer in passes[0]}
+
+
+def _rows(moments: Moments, rows: slice) -> Moments:
+    return Moments(moments.mean[rows], None if moments.std is None else moments.std[rows])
+
+
+def _joined(found: Sequence[Moments]) -> Moments:
+    stds = [one.std for one in found if one.std is not None]
+    return Moments(np.concatenate([one.mean for one in found]), np.concatenate(stds) if stds else None)

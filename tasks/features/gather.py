@@ -1,0 +1,49 @@
+"""Features of chosen recordings, wherever in the lake they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from storage.arrays import read_rows
+from storage.lake import Lake
+from storage.parts import Part
+from tasks.features.blocks import ARRAY, EmbeddingSettings
+from tasks.features.representations import Representation
+
+# Rows of one chunk are read together anyway.
+_LARGEST_GAP_ROWS = 16
+
+
+def gather(
+    lake: Lake,
+    parts: Mapping[str, Part],
+    places: pd.DataFrame,
+    representation: Representation,
+    settings: EmbeddingSettings,
+) -> np.ndarray:
+    """Return float32 (recording, window, feature) in the order of `places` (columns part_id, row), NaN-padded."""
+    if places.empty:
+        return np.empty((0, 0, 0), dtype=np.float32)
+    found: dict[int, np.ndarray] = {}
+    order = places.assign(position=range(len(places)))
+    for part_id, rows in order.groupby("part_id", sort=True):
+        path = parts[str(part_id)].store("features", settings.key(representation)).zarr_path
+        rows = rows.sort_values("row")
+        for run in _runs(rows["row"].to_numpy()):
+            values = read_rows(lake, path, ARRAY, run)
+            inside = rows[rows["row"].between(run.start, run.stop - 1)]
+            found.update(zip(inside["position"], values[inside["row"].to_numpy() - run.start], strict=True))
+    windows = max(values.shape[0] for values in found.values())
+    size = next(iter(found.values())).shape[1]
+    gathered = np.full((len(places), windows, size), np.nan, dtype=np.float32)
+    for position, values in found.items():
+        gathered[position, : values.shape[0]] = values
+    return gathered
+
+
+def _runs(rows: np.ndarray) -> Sequence[range]:
+    breaks = np.flatnonzero(np.diff(rows) > _LARGEST_GAP_ROWS) + 1
+    return [range(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, breaks)]

@@ -1,0 +1,31 @@
+"""Windows: the overlapping patches of a spectrogram that become images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from tasks.settings import ImageSettings
+
+
+def n_windows(n_frames: int, settings: ImageSettings) -> int:
+    """Return how many windows lie wholly inside `n_frames` frames; the frames after the last one are not used."""
+    return max(0, (n_frames - settings.window_frames) // settings.window_hop_frames + 1)
+
+
+def cut(spectrogram: np.ndarray, n_frames: int, settings: ImageSettings) -> np.ndarray:
+    """Cut the first `n_frames` frames of a spectrogram (n_mels, frames) into windows.
+
+    Returns:
+        A read-only view (window, n_mels, window_frames); window `i` starts at frame `i * window_hop_frames`.
+
+    Raises:
+        ValueError: the spectrogram has fewer than `n_frames` frames.
+    """
+    n_mels, frames = spectrogram.shape
+    if n_frames > frames:
+        raise ValueError(f"a spectrogram of {frames} frames cannot hold {n_frames}")
+    if n_frames < settings.window_frames:
+        return np.empty((0, n_mels, settings.window_frames), dtype=spectrogram.dtype)
+    every = sliding_window_view(spectrogram[:, :n_frames], settings.window_frames, axis=1)
+    return every[:, :: settings.window_hop_frames].transpose(1, 0, 2)

@@ -1,0 +1,1 @@
+"""Stage 1: list sources, read names into rows, keep what is new as parts."""

@@ -1,0 +1,257 @@
+"""Facts from the names of folders, archives and files; what a manifest or the configured expression says wins.
+
+File names of DCASE Task 2, 2020 to 2025, as its data set pages give them; MIMII puts the condition (signal-to-noise
+ratio) into archive names (`-6_dB_fan.zip`), Zenodo record 3384388.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from storage.errors import BadConfiguration
+from storage.reasons import Reason
+from storage.sources import archive_suffix
+from tasks.ingest.times import date_of, parse_time, strip_dates, time_of
+
+FACT_NAMES = (
+    "site", "machine_type", "machine_id", "batch", "condition",
+    "domain", "label", "split", "recorded_at", "attributes",
+)  # fmt: skip
+"""Columns of a manifest and, with `index`, named groups of a name pattern."""
+
+LABEL_WORDS = {"normal": "normal", "abnormal": "abnormal", "anomaly": "abnormal", "anomalous": "abnormal"}
+_CHOICES = {"domain": ("source", "target"), "split": ("train", "test")}
+
+_CONDITION = re.compile(r"(-?)(?<![a-z0-9.])(\d+(?:\.\d+)?)_?dB(?![a-z0-9])", re.IGNORECASE)
+_SPLIT_FOLDER = re.compile(r"(?:(?P<domain>source|target)_)?(?P<split>train|test)", re.IGNORECASE)
+_PASSED_FOLDER = re.compile(r".*_data|supplemental", re.IGNORECASE)
+_NUMBERED_ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
+_LOOKS_LIKE_ID = re.compile(r".*\d[a-z]?", re.IGNORECASE)
+_DCASE_NAMES = (
+    re.compile(
+        r"(?P<machine_id>section_\d+)(?:_(?P<domain>source|target))?(?:_(?P<split>train|test|supplemental))?"
+        r"(?:_(?P<label>normal|anomaly))?_\d+(?:_(?P<attributes>.+))?",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?:(?P<label>normal|anomaly)_)?(?P<machine_id>id_\d+)_\d+", re.IGNORECASE),
+)
+_LABEL_NAME = re.compile(r"(?P<label>normal|abnormal|anomaly|anomalous)(?:[_-]?\d+)?", re.IGNORECASE)
+_REPEAT = re.compile(r"#\d+$")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a recording before it is opened.
+
+    Attributes:
+        machine_type: "unknown" when no folder or archive names it; machine_id: "all" when the type has no IDs.
+        batch: date, else condition, else the split of DCASE names, else "all".
+        condition: normal form `-6_dB`, or as given; label: normal | abnormal | None; domain: source | target | None.
+        split: train | test | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
+        problem: CONFLICTING_NAMES when two sources of truth disagree.
+    """
+
+    site: str | None
+    machine_type: str
+    machine_id: str
+    batch: str
+    condition: str | None
+    domain: str | None
+    label: str | None
+    split: str | None
+    recorded_at: datetime | None
+    attributes: str | None
+    problem: Reason | None
+
+
+class _Folder(NamedTuple):
+    """A folder's or archive's name without suffix, dates and conditions."""
+
+    name: str
+    is_archive: bool
+
+
+def compile_pattern(name_pattern: str | None) -> re.Pattern[str] | None:
+    """Return the configured expression, ready for `read_name`.
+
+    Raises:
+        BadConfiguration: it is no regular expression, or has a group that is no fact.
+    """
+    if name_pattern is None:
+        return None
+    try:
+        pattern = re.compile(name_pattern)
+    except re.error as error:
+        raise BadConfiguration(f"ingest.name_pattern is not a regular expression: {error}") from error
+    allowed = {*FACT_NAMES, "index"}
+    if unknown := sorted(pattern.groupindex.keys() - allowed):
+        raise BadConfiguration(
+            f"ingest.name_pattern has unknown groups {', '.join(unknown)}; known are {', '.join(sorted(allowed))}"
+        )
+    return pattern
+
+
+def checked_facts(texts: Mapping[str, str | None], where: str) -> dict[str, Any]:
+    """Return facts given as text in the form `Facts` has them; empty texts say nothing, the label `unknown` says None.
+
+    Raises:
+        BadConfiguration: a value is not one the column can have; `where` begins the message.
+    """
+    facts: dict[str, Any] = {}
+    for name, text in texts.items():
+        value = (text or "").strip()
+        if not value:
+            continue
+        try:
+            facts[name] = _checked(name, value)
+        except (KeyError, ValueError) as error:
+            raise BadConfiguration(f"{where}: {value!r} is no {name}") from error
+    return facts
+
+
+def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Mapping[str, Any] | None = None) -> Facts:
+    """Return what a recording's path says (`storage.sources.Member.path`: SOURCE's name, folders, file name).
+
+    Args:
+        path: with forward slashes.
+        name_pattern: searched in the path; its named groups win over what the rules below it find.
+        given: facts that win over everything else (a manifest's), in the form of `checked_facts`.
+
+    Raises:
+        BadConfiguration: the pattern caught a value its group cannot have.
+    """
+    path = _REPEAT.sub("", path)
+    known = {**_pattern_facts(path, name_pattern), **(given or {})}
+    *parents, file_name = [part for part in path.split("/") if part not in {"", ".", ".."}]
+    claims: dict[str, list[str]] = defaultdict(list)
+    chain: list[_Folder] = []
+    for parent in parents:
+        folder = _folder(parent, claims)
+        if folder.name and not _claims_of_folder(folder.name, claims):
+            chain.append(folder)
+    stem = file_name.rpartition(".")[0] or file_name
+    dcase = next((match for regex in _DCASE_NAMES if (match := regex.fullmatch(stem))), None)
+    name = dcase or _LABEL_NAME.fullmatch(stem)
+    file_id = dcase["machine_id"] if dcase else None
+    machine_type, folder_id = _machine(chain, file_id)
+    claims["machine_id"] += [folder_id] if folder_id else []
+    for key, value in (name.groupdict() if name else {}).items():
+        if value:
+            claims[key].append(LABEL_WORDS[value.lower()] if key == "label" else value)
+    claims["split"] = [split.lower() for split in claims["split"] if split.lower() in _CHOICES["split"]]
+    claims["domain"] = [domain.lower() for domain in claims["domain"]]
+    facts = {key: values[-1] for key, values in claims.items() if values} | known
+    return Facts(
+        site=facts.get("site"),
+        machine_type=facts.get("machine_type") or machine_type or "unknown",
+        machine_id=facts.get("machine_id") or "all",
+        batch=facts.get("batch")
+        or next((date for parent in reversed(parents) if (date := date_of(parent))), None)
+        or facts.get("condition")
+        or (facts.get("split") if dcase else None)
+        or "all",
+        condition=facts.get("condition"),
+        domain=facts.get("domain"),
+        label=facts.get("label"),
+        split=facts.get("split"),
+        recorded_at=known["recorded_at"] if "recorded_at" in known else time_of(stem),
+        attributes=facts.get("attributes"),
+        problem=Reason.CONFLICTING_NAMES
+        if any(len(set(values)) > 1 for key, values in claims.items() if key not in known)
+        else None,
+    )
+
+
+def file_key(path: str, name_pattern: re.Pattern[str] | None = None) -> str:
+    """Return what identifies the same take under several conditions: `fan/id_00/normal/00000000.wav`.
+
+    That is the path below the innermost archive without its conditions; where the pattern has a group `index`, the
+    machine, label and index instead.
+    """
+    path = _REPEAT.sub("", path)
+    match = name_pattern.search(path) if name_pattern and "index" in name_pattern.groupindex else None
+    if match and match["index"]:
+        facts = read_name(path, name_pattern)
+        return "/".join(filter(None, (facts.machine_type, facts.machine_id, facts.label, match["index"])))
+    *parents, file_name = path.split("/")
+    inner: list[str] = []
+    for parent in parents:
+        inner = [] if archive_suffix(parent) else [*inner, _strip_conditions(parent)]
+    return "/".join([*filter(None, inner), file_name])
+
+
+def _folder(parent: str, claims: dict[str, list[str]]) -> _Folder:
+    suffix = archive_suffix(parent)
+    name = parent.removesuffix(suffix)
+    claims["condition"] += [_condition(match) for match in _CONDITION.finditer(name)]
+    return _Folder(_tidied(strip_dates(_strip_conditions(name)), name), bool(suffix))
+
+
+def _claims_of_folder(name: str, claims: dict[str, list[str]]) -> bool:
+    """Take label, split and domain from a folder that says nothing else; whether it is such a folder."""
+    if label := LABEL_WORDS.get(name.lower()):
+        claims["label"].append(label)
+        return True
+    if split := _SPLIT_FOLDER.fullmatch(name):
+        for key, value in split.groupdict().items():
+            claims[key] += [value] if value else []
+        return True
+    return _PASSED_FOLDER.fullmatch(name) is not None
+
+
+def _machine(chain: Sequence[_Folder], file_id: str | None) -> tuple[str | None, str | None]:
+    """Return the machine type, and the ID that folders give, from the folders that name neither label nor split."""
+    names = [folder.name for folder in chain]
+    numbered = [index for index, name in enumerate(names) if _NUMBERED_ID.fullmatch(name)]
+    if numbered or file_id:
+        above = names[: numbered[-1]] if numbered else names
+        types = [name for name in above if not _NUMBERED_ID.fullmatch(name)]
+        return (types[-1] if types else None), (names[numbered[-1]] if numbered else None)
+    archives = [index for index, folder in enumerate(chain) if folder.is_archive]
+    archive = names[archives[-1]] if archives else None
+    inner = names[archives[-1] + 1 :] if archives else names
+    if len(inner) >= 2:
+        return inner[-2], inner[-1]
+    if not inner:
+        return archive, None
+    if archive is None or inner[0] == archive or not _LOOKS_LIKE_ID.fullmatch(inner[0]):
+        return inner[0], None
+    return archive, inner[0]
+
+
+def _pattern_facts(path: str, name_pattern: re.Pattern[str] | None) -> dict[str, Any]:
+    match = name_pattern.search(path) if name_pattern else None
+    if not match:
+        return {}
+    groups = {name: text for name, text in match.groupdict().items() if name != "index"}
+    return checked_facts(groups, f"ingest.name_pattern on {path}")
+
+
+def _checked(name: str, value: str) -> str | datetime | None:
+    if name == "label":
+        return None if value.lower() == "unknown" else LABEL_WORDS[value.lower()]
+    if name in _CHOICES:
+        return _CHOICES[name][_CHOICES[name].index(value.lower())]
+    if name == "recorded_at":
+        return parse_time(value)
+    if name == "condition" and (match := _CONDITION.fullmatch(value)):
+        return _condition(match)
+    return value
+
+
+def _condition(match: re.Match[str]) -> str:
+    return f"{float(match[1] + match[2]) + 0.0:g}_dB"  # + 0.0 makes -0 plain 0
+
+
+def _strip_conditions(name: str) -> str:
+    return _tidied(_CONDITION.sub("", name), name)
+
+
+def _tidied(stripped: str, name: str) -> str:
+    """Return what is left of a name once something was cut out, without the separators around the cut."""
+    return name if stripped == name else re.sub(r"[_\-. ]{2,}", "_", stripped).strip("_-. ")

@@ -1,0 +1,141 @@
+"""What goes into a report: tables of the lake, notes of the models, pictures and sound of the top recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from storage.arrays import read_rows
+from storage.errors import HumwatchError
+from storage.lake import Lake
+from storage.models import get_passport
+from storage.reasons import EXPLANATIONS, Reason
+from storage.sources import read_members
+from storage.tables import encode
+from tasks.catalog import MACHINE, Catalog, by_machine, machine_of
+from tasks.detectors.fit import variants
+from tasks.features.blocks import EmbeddingSettings
+from tasks.ingest.listing import member_of
+from tasks.reports.clips import choose_clips, encode_clip
+from tasks.reports.figures import spectrogram_png
+from tasks.reports.page import Clip
+from tasks.settings import FitSettings, ReportSettings
+from tasks.spectrograms.blocks import ARRAY, spectrogram_key
+from tasks.spectrograms.decode import Rejected, decode, select_channel
+
+
+REJECTED_COLUMNS = [
+    "recording_id", "source_uri", "member", "machine_type", "machine_id", "batch", "reason", "explanation", "detail",
+]  # fmt: skip
+
+
+def rejected_table(catalog: Catalog) -> pd.DataFrame:
+    """Return rejected.csv: one row a rejected recording, with its reason in a word and in a sentence."""
+    rows = catalog.recordings
+    if rows.empty:
+        return pd.DataFrame(columns=REJECTED_COLUMNS)
+    rows = rows[rows["status"] == "rejected"]
+    return rows.assign(explanation=[EXPLANATIONS[Reason(reason)] for reason in rows["reason"]])[REJECTED_COLUMNS]
+
+
+def fleet_table(catalog: Catalog, auc: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a machine and condition: recordings, rejected and training recordings."""
+    columns = [*MACHINE, "recordings", "rejected", "n_train"]
+    if catalog.recordings.empty:
+        return pd.DataFrame(columns=columns)
+    trained = auc[auc["domain"] == "all"].groupby(MACHINE, dropna=False)["n_train"].max()
+    n_train = dict(zip(map(machine_of, trained.index), map(int, trained), strict=True))
+    rows = [
+        (machine.site, machine.machine_type, machine.machine_id, machine.condition, len(recordings),
+         int((recordings["status"] == "rejected").sum()), n_train.get(machine, 0))
+        for machine, recordings in by_machine(catalog.recordings).items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns).astype({"site": object, "condition": object})
+
+
+def notes_table(
+    lake: Lake, catalog: Catalog, scores: pd.DataFrame, embedding: EmbeddingSettings, fit: FitSettings
+) -> pd.DataFrame:
+    """Return what the models that made `scores` have to say about themselves, and which recordings were resampled."""
+    rows: list[tuple[object, ...]] = []
+    keys = {(variant.backbone, variant.detector, variant.seed): variant.key(embedding, fit)
+            for variant in variants(embedding.features.backbones, fit)}  # fmt: skip
+    columns = [*MACHINE, "backbone", "detector"]
+    models = scores[[*columns, "seed", "model_version"]].drop_duplicates()
+    for *machine_values, backbone, detector, seed, model_version in models.itertuples(index=False):
+        machine = machine_of(machine_values)
+        passport = get_passport(lake, keys[backbone, detector, seed], machine, model_version)
+        said = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
+        rows += [(*machine_values, backbone, detector, note) for note in said]
+    if not catalog.accepted.empty:
+        resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
+        for machine, recordings in by_machine(resampled).items():
+            note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"
+            rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
+    return pd.DataFrame(rows, columns=[*columns, "note"], dtype=object)
+
+
+def clips(
+    lake: Lake, catalog: Catalog, scores: pd.DataFrame, embedding: EmbeddingSettings, settings: ReportSettings
+) -> Iterator[Clip]:
+    """Yield the most abnormal recordings with spectrogram and sound.
+
+    The sound is read from the sources once more; where they cannot be read any longer the clip has none.
+    """
+    spectrogram = embedding.spectrogram
+    chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
+    places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
+    rows: list[dict[str, Any]] = chosen.to_dict("records")  # type: ignore[assignment]
+    for place, row in zip(places.to_dict("records"), rows, strict=True):
+        store = catalog.parts[place["part_id"]].store("spectrograms", spectrogram_key(spectrogram))
+        at = int(place["row"])
+        values = read_rows(lake, store.zarr_path, ARRAY, range(at, at + 1))[0, :, : int(place["n_frames"])]
+        audio, mime = _sound(place, spectrogram.channel, settings.clip_s)
+        yield Clip(
+            recording_id=row["recording_id"],
+            site=row["site"],
+            machine_type=row["machine_type"],
+            machine_id=row["machine_id"],
+            condition=row["condition"],
+            file=row["file"],
+            label=row["label"],
+            detector=row["detector"],
+            backbone=row["backbone"],
+            score=row["score"],
+            threshold=_or_none(row["threshold"]),
+            p_value=_or_none(row["p_value"]),
+            spectrogram_png=spectrogram_png(
+                values, spectrogram.sample_rate_hz, spectrogram.hop_samples, spectrogram.fmin_hz, spectrogram.fmax_hz
+            ),
+            audio=audio,
+            mime=mime,
+        )
+
+
+def files_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """Return every table as `.csv` (without list columns) and `.parquet`."""
+    files = {}
+    for name, table in tables.items():
+        flat = table.drop(columns=[column for column in table.columns if column == "window_scores"])
+        files[f"{name}.csv"] = flat.to_csv(index=False, lineterminator="\n").encode()
+        files[f"{name}.parquet"] = encode(pa.Table.from_pandas(table, preserve_index=False))
+    return files
+
+
+def _sound(place: Mapping[Any, Any], channel: int | Literal["mean"], clip_s: float) -> tuple[bytes | None, str]:
+    try:
+        for _, data in read_members([member_of(place)], int(place["size_bytes"])):
+            if isinstance(data, bytes):
+                audio = decode(data)
+                return encode_clip(select_channel(audio, channel), audio.sample_rate_hz, clip_s)
+    except (HumwatchError, Rejected):
+        pass
+    return None, ""
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

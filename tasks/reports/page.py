@@ -1,0 +1,202 @@
+"""The published page: everything a run found out, in one HTML file without a network.
+
+The page carries a content security policy that lets nothing load and runs only its own script, so a hostile file name
+has neither markup (autoescape) nor a channel.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tasks.reports import tables
+from tasks.reports.clips import choose_clips
+from tasks.reports.figures import interval_svg
+from tasks.settings import EvaluationSettings, FitSettings
+
+_MAX_HEADLINES = 8
+_MAX_LISTED = 300
+_TOP_RECORDINGS = 100
+_TOP_A_MACHINE = 10
+_FILES = ("auc.csv", "summary.csv", "scores.csv", "rejected.csv", "summary.json")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording to look at and listen to; `audio` is None where its sound is not embedded."""
+
+    recording_id: str
+    site: str | None
+    machine_type: str
+    machine_id: str
+    condition: str | None
+    file: str
+    label: str | None
+    detector: str
+    backbone: str
+    score: float
+    threshold: float | None
+    p_value: float | None
+    spectrogram_png: bytes
+    audio: bytes | None
+    mime: str
+
+
+@dataclass(frozen=True)
+class ReportInput:
+    """What the page is made of.
+
+    Attributes:
+        title: Heading.
+        report_id: Name of the report's folder in the lake.
+        created_at: UTC.
+        lake: Root URI.
+        auc: auc.csv with threshold, precision, recall, f1, false_alarm_rate and site.
+        summary: summary.csv: machine_type (`all` = every type), condition, domain, backbone, detector, n_machines,
+            n_undefined, mean_auc, hmean_auc, mean_pauc, hmean_pauc, hmean_dcase.
+        scores: The scores table with site and seed; its first row names the model of the most abnormal recordings.
+        rejected: recording_id, source_uri, member, machine_type, machine_id, batch, reason, explanation, detail.
+        fleet: One row a machine and condition: site, machine_type, machine_id, condition, recordings, rejected,
+            n_train.
+        counts: listed, accepted, rejected.
+        degraded: More than `max_rejected_fraction` was rejected.
+        max_rejected_fraction: `ingest.max_rejected_fraction`, 0 to 1.
+        notes: What models say of themselves: site, machine_type, machine_id, condition, backbone, detector, note.
+        settings: Settings by section.
+        versions: Versions by package.
+        clips: Most abnormal recordings, in the order of the page.
+    """
+
+    title: str
+    report_id: str
+    created_at: datetime
+    lake: str
+    auc: pd.DataFrame
+    summary: pd.DataFrame
+    scores: pd.DataFrame
+    rejected: pd.DataFrame
+    fleet: pd.DataFrame
+    counts: Mapping[str, int]
+    degraded: bool
+    max_rejected_fraction: float
+    notes: pd.DataFrame
+    settings: Mapping[str, Mapping[str, object]]
+    versions: Mapping[str, str]
+    clips: Sequence[Clip]
+
+
+def render(report: ReportInput) -> str:
+    """The page as HTML text; the same input gives the same text.
+
+    Tables and charts of large fleets are capped, and say so: without clips the page stays below 2 MB.
+
+    Raises:
+        ValueError: A setting the page quotes (`fit`, `evaluation`) is out of range.
+        KeyError: `auc` names a machine that `fleet` does not.
+    """
+    script, style = _asset("report.js"), _asset("report.css")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            script=script,
+            style=style,
+            policy=(
+                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
+                f"script-src '{_digest(script)}'; style-src '{_digest(style)}'"
+            ),
+            files=_FILES,
+            **_context(report),
+        )
+    )
+
+
+def _context(report: ReportInput) -> dict[str, Any]:
+    evaluation = EvaluationSettings.model_validate(dict(report.settings.get("evaluation", {})))
+    fit = FitSettings.model_validate(dict(report.settings.get("fit", {})))
+    fleet = tables.fleet_groups(report.fleet, report.auc, report.scores)
+    top = choose_clips(report.scores, _TOP_A_MACHINE, _TOP_RECORDINGS)
+    headlines = report.summary[(report.summary["machine_type"] == "all") & (report.summary["domain"] == "all")]
+    return {
+        "n_machines": len(tables.keyed(report.fleet)[tables.MACHINE[:3]].drop_duplicates()),
+        "headlines": _capped(headlines, _MAX_HEADLINES),
+        "fleet": fleet,
+        "seeds": report.auc["seed"].nunique(),
+        "models": tables.models(report.auc),
+        "max_curves": tables.MAX_CURVES,
+        "rocs": tables.roc_charts(report.auc, report.scores, evaluation.max_fpr),
+        "distributions": tables.distribution_charts(fleet.shown, report.scores, report.notes),
+        "clips": [_clip_row(clip) for clip in report.clips],
+        "top": tables.records(top.sort_values("p_value", kind="stable", na_position="last")),
+        "summary": tables.records(report.summary),
+        "notes": _capped(report.notes.drop_duplicates(), _MAX_LISTED),
+        "reasons": tables.records(report.rejected.groupby(["reason", "explanation"]).size().reset_index(name="n")),
+        "rejected": _capped(report.rejected, _MAX_LISTED),
+        "confidence": evaluation.confidence,
+        "max_fpr": evaluation.max_fpr,
+        "false_alarm_rate": fit.false_alarm_rate,
+    }
+
+
+def _clip_row(clip: Clip) -> tables.Row:
+    return {name: None if pd.isna(value) else value for name, value in vars(clip).items()}
+
+
+def _capped(frame: pd.DataFrame, limit: int) -> tables.Capped:
+    return tables.Capped(tables.records(frame.head(limit)), len(frame))
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tasks.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "fixed": _fixed,
+        "percent": _percent,
+        "significant": _significant,
+        "machine": tables.machine_name,
+        "model": tables.model_name,
+        "data_uri": _data_uri,
+    }
+    environment.globals["interval"] = interval_svg
+    return environment
+
+
+def _asset(name: str) -> Markup:
+    return Markup(resources.files("tasks.reports").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - ours
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _data_uri(data: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+
+
+def _fixed(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a dash for readers, not a minus
+
+
+def _significant(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"  # noqa: RUF001 - as above
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.3g} %"  # noqa: RUF001 - as above

@@ -1,0 +1,99 @@
+"""The report stage: render, publish, and leave the same figures as artifacts on the Prefect run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from storage.keys import digest
+from storage.lake import Lake
+from storage.reports import is_published, publish, set_latest
+from tasks.catalog import load_catalog
+from tasks.detectors.fit import versions
+from tasks.evaluation.kept import read_evaluation, read_scores, score_paths
+from tasks.features.blocks import EmbeddingSettings
+from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
+from tasks.reports.index import index_page
+from tasks.reports.page import ReportInput, render
+from tasks.settings import FitSettings, HealthSettings, ReportSettings
+from tasks.spectrograms.blocks import spectrogram_key
+from tasks.task import stage
+
+_MOST_ARTIFACT_ROWS = 200
+
+
+@stage("report")
+def publish_report(
+    lake_uri: str,
+    evaluation_id: str,
+    health: HealthSettings,
+    embedding: EmbeddingSettings,
+    fit: FitSettings,
+    report: ReportSettings,
+    all_settings: Mapping[str, Mapping[str, Any]],
+    summary: Mapping[str, Any],
+) -> str:
+    """Publish the report of an evaluation and return the URI of its page; the standing one when nothing changed.
+
+    `summary` is the run's, with `listed`, `accepted`, `rejected` and `degraded`; it is published beside the page.
+    """
+    lake = Lake.open(lake_uri)
+    catalog = load_catalog(lake, spectrogram_key(embedding.spectrogram), health, embedding.images.window_frames)
+    rejected = rejected_table(catalog)
+    counts = {name: int(summary[name]) for name in ("listed", "accepted", "rejected")}
+    contents = {
+        "evaluation": evaluation_id,
+        "report": report.model_dump(mode="json"),
+        "rejected": rejected[["recording_id", "reason"]].to_numpy().tolist(),
+        "counts": counts,
+        "degraded": summary["degraded"],
+        "versions": versions(),
+    }
+    report_id = f"evaluation-{digest(contents, 12)}"
+    evaluation = read_evaluation(lake, evaluation_id)
+    if is_published(lake, report_id):
+        uri = set_latest(lake, report_id)
+    else:
+        created_at = datetime.now(UTC).replace(microsecond=0)
+        scores = read_scores(lake, score_paths(lake, catalog, embedding, fit))
+        page = render(
+            ReportInput(
+                title=report.title,
+                report_id=report_id,
+                created_at=created_at,
+                lake=lake_uri,
+                auc=evaluation.auc,
+                summary=evaluation.summary,
+                scores=scores,
+                rejected=rejected,
+                fleet=fleet_table(catalog, evaluation.auc),
+                counts=counts,
+                degraded=bool(summary["degraded"]),
+                max_rejected_fraction=all_settings["ingest"]["max_rejected_fraction"],
+                notes=notes_table(lake, catalog, scores, embedding, fit),
+                settings=all_settings,
+                versions=versions(),
+                clips=list(clips(lake, catalog, scores, embedding, report)),
+            )
+        )
+        tables = {"auc": evaluation.auc, "summary": evaluation.summary, "scores": scores, "rejected": rejected}
+        files = {**files_of(tables), "index.html": page.encode()}
+        published = {**summary, "report_id": report_id, "title": report.title, "created_at": created_at.isoformat()}
+        published["report"] = lake.uri_of(f"reports/{report_id}/index.html")
+        uri = publish(lake, report_id, files, published, index_page)
+    _artifacts(uri, evaluation.auc, counts, degraded=bool(summary["degraded"]))
+    return uri
+
+
+def _artifacts(uri: str, auc: pd.DataFrame, counts: Mapping[str, int], *, degraded: bool) -> None:
+    shown = auc.drop(columns=["threshold", "precision", "recall", "f1"]).head(_MOST_ARTIFACT_ROWS)
+    create_table_artifact(json.loads(shown.to_json(orient="records")), key="auc", description="AUC by machine")
+    state = "**degraded**: too many recordings were rejected" if degraded else "complete"
+    lines = [f"- {name}: {count}" for name, count in counts.items()]
+    create_markdown_artifact("\n".join([f"# Humwatch report, {state}", *lines, f"- report: {uri}"]), key="summary")
+    create_link_artifact(uri if "://" in uri else f"file://{uri}", link_text="report", key="report")

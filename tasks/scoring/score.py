@@ -1,0 +1,95 @@
+"""One part's scores by the current models of its machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from storage.keys import digest
+from storage.lake import Lake
+from storage.models import Machine, current_version
+from storage.parts import Part
+from storage.tables import SCORES, create_table
+from tasks.catalog import Catalog, by_machine
+from tasks.detectors.fit import Variant, load_model, variants
+from tasks.detectors.split import split
+from tasks.features.blocks import EmbeddingSettings
+from tasks.features.gather import gather
+from tasks.features.representations import parse
+from tasks.scoring.rows import score_rows
+from tasks.settings import FitSettings
+
+
+@dataclass(frozen=True)
+class ScoreUnit:
+    """What a worker needs to score one part with one variant; `recordings` has its rows and their `role`."""
+
+    lake_uri: str
+    part: Part
+    variant: Variant
+    recordings: pd.DataFrame
+    versions: Mapping[Machine, str]
+    embedding: EmbeddingSettings
+    fit: FitSettings
+
+    @property
+    def path(self) -> str:
+        """Where its scores are kept; named by the models and by what is known of the recordings."""
+        known = self.recordings[["recording_id", "role", "label"]].astype(object)
+        contents = {
+            "models": sorted((machine.path, version) for machine, version in self.versions.items()),
+            "recordings": known.where(known.notna(), None).to_numpy().tolist(),
+        }
+        return self.part.scores_path(self.variant.key(self.embedding, self.fit), digest(contents, 12))
+
+
+def plan_scores(lake: Lake, catalog: Catalog, embedding: EmbeddingSettings, fit: FitSettings) -> Iterator[ScoreUnit]:
+    """Yield a unit for every part with recordings of machines that have a current model, for every variant."""
+    accepted = catalog.accepted
+    if accepted.empty:
+        return
+    with_roles = {seed: accepted.assign(role=split(accepted, seed=seed, mode=fit.split)) for seed in fit.seeds}
+    machines = by_machine(accepted)
+    for variant in variants(embedding.features.backbones, fit):
+        key = variant.key(embedding, fit)
+        current = {machine: version for machine in machines if (version := current_version(lake, key, machine))}
+        for part_id, rows in with_roles[variant.seed].groupby("part_id", sort=False):
+            versions = {machine: current[machine] for machine in by_machine(rows) if machine in current}
+            if versions:
+                part = catalog.parts[str(part_id)]
+                yield ScoreUnit(lake.uri, part, variant, rows, versions, embedding, fit)
+
+
+def score_unit(unit: ScoreUnit) -> frozenset[str]:
+    """Score one part with one variant and keep the table; return the ids of the recordings scored."""
+    lake = Lake(unit.lake_uri)
+    key = unit.variant.key(unit.embedding, unit.fit)
+    tables = []
+    for machine, rows in by_machine(unit.recordings).items():
+        if machine not in unit.versions:
+            continue
+        model, stored = load_model(lake, key, machine, unit.versions[machine])
+        windows = [
+            gather(lake, {unit.part.part_id: unit.part}, rows, representation, unit.embedding)
+            for representation in parse(unit.variant.backbone)
+        ]
+        in_training = rows["recording_id"].isin(stored.passport["training_recordings"])
+        tables.append(
+            score_rows(
+                rows.assign(in_training=in_training),
+                *model.scores(windows),
+                np.array(stored.passport["calibration_scores"], dtype=np.float64),
+                threshold=stored.passport["threshold"],
+                model_version=stored.version,
+                detector=unit.variant.detector,
+                backbone=unit.variant.backbone,
+                seed=unit.variant.seed,
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)
+    create_table(lake, unit.path, pa.Table.from_pandas(table, schema=SCORES, preserve_index=False))
+    return frozenset(table["recording_id"])

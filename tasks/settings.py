@@ -1,0 +1,183 @@
+"""Every setting of every stage, one section a stage: frozen, validated, unknown names refused.
+
+Defaults are the `default` preset; presets and where values come from are in `flows/settings.py`.
+Fields marked *key* in `docs/settings.md` change stored values, so they are part of a storage key.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+DetectorName = Literal["gmm", "bayesian_gmm", "ocsvm", "isolation_forest", "kde", "knn", "mahalanobis"]
+DETECTOR_NAMES: tuple[DetectorName, ...] = (
+    "gmm",
+    "bayesian_gmm",
+    "ocsvm",
+    "isolation_forest",
+    "kde",
+    "knn",
+    "mahalanobis",
+)
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IngestSettings(Section):
+    """Which files are recordings and what their names mean."""
+
+    name_pattern: str | None = Field(
+        default=None,
+        description="Regular expression searched in `SOURCE/path/name`; named groups site, machine_type, "
+        "machine_id, batch, condition, domain, label, split, recorded_at, index fill these columns.",
+    )
+    extensions: tuple[str, ...] = Field(default=("wav", "flac"), description="File extensions read, lower case.")
+    max_member_bytes: int = Field(
+        default=1 << 30, gt=0, description="A recording that unpacks to more bytes is rejected (zip bombs)."
+    )
+    max_rejected_fraction: float = Field(
+        default=0.05, ge=0, le=1, description="Above this share of rejected recordings a run exits with status 3."
+    )
+
+
+class HealthSettings(Section):
+    """When a decoded recording is not fit to be scored."""
+
+    duration_tolerance: float = Field(
+        default=0.2, gt=0, description="Largest relative distance from the machine's median duration."
+    )
+    silent_rms_dbfs: float = Field(default=-80.0, description="Quieter than this as a whole: rejected as silent.")
+    max_clipped_fraction: float = Field(
+        default=0.1, gt=0, le=1, description="Share of samples at full scale above which it is rejected as clipped."
+    )
+
+
+class SpectrogramSettings(Section):
+    """The log-mel spectrogram, in librosa's definition (Slaney mel scale and norm, centred frames)."""
+
+    sample_rate_hz: int = Field(default=16_000, gt=0, description="Recordings at another rate are resampled (soxr HQ).")
+    channel: int | Literal["mean"] = Field(default=0, description="Channel used, or `mean` over all of them.")
+    n_fft: int = Field(default=1024, ge=16, description="FFT and Hann window length in samples.")
+    hop_samples: int = Field(default=512, ge=1, description="Samples from frame to frame.")
+    n_mels: int = Field(default=64, ge=8, description="Mel bands.")
+    fmin_hz: float = Field(default=0.0, ge=0, description="Lower edge of the mel bands.")
+    fmax_hz: float | None = Field(default=None, description="Upper edge; unset: half the sample rate.")
+    reference: Literal["max", "full_scale"] = Field(
+        default="max", description="0 dB is the recording's own maximum, or a fixed power of 1."
+    )
+    top_db: float = Field(default=80.0, gt=0, description="Range below the recording's maximum; the rest is cut off.")
+    dtype: Literal["float32", "float16"] = Field(default="float32", description="Stored precision.")
+
+    @model_validator(mode="after")
+    def _band_is_not_empty(self) -> SpectrogramSettings:
+        if self.fmax_hz is not None and not self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
+            raise ValueError("fmin_hz < fmax_hz <= sample_rate_hz / 2 must hold")
+        return self
+
+
+class ImageSettings(Section):
+    """How a window of a spectrogram becomes the image a backbone sees."""
+
+    window_frames: int = Field(default=64, ge=2, description="Frames in a window.")
+    window_hop_frames: int = Field(default=32, ge=1, description="Frames from window to window.")
+    colormap: str = Field(default="viridis", description="Matplotlib colour map, indexed by floor(x * 256).")
+    image_size_px: int = Field(default=224, ge=32, description="Edge of the square image (bilinear, antialiased).")
+
+
+class FeatureSettings(Section):
+    """What the detectors see, and how the backbones run."""
+
+    backbones: tuple[str, ...] = Field(
+        default=("squeezenet1_1",),
+        min_length=1,
+        description="Representations, each crossed with every detector: `NAME[@LAYER][/FxT][/mean,std]"
+        "[/window|recording]`, several joined by `+` are fused. NAME is a torchvision model, `efficientnet_lite0`, `logmel` or `fake`.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Arithmetic of the backbone.")
+    batch_size: int = Field(default=32, ge=1, description="Images in a batch; the last one is padded to it.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where backbones run.")
+    weights_dir: str | None = Field(
+        default=None, description="Folder or s3:// prefix with torchvision weight files (sha256 checked)."
+    )
+    random_weights: bool = Field(default=False, description="Seeded random weights instead of trained ones.")
+
+
+class FitSettings(Section):
+    """The detectors, their training data and their thresholds."""
+
+    detectors: tuple[DetectorName, ...] = Field(default=("gmm",), min_length=1, description="One model each.")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 32)], ...] = Field(default=(0,), min_length=1, description="One split and one model for each seed.")
+    split: Literal["holdout", "paper"] = Field(
+        default="holdout",
+        description="Test normals where the archive names no split: holdout min(150, abnormal, normal // 2), "
+        "paper min(150, abnormal) with as many abnormals.",
+    )
+    max_windows: int = Field(default=20_000, ge=1, description="Seeded sample of training windows per model.")
+    pca_components: int | None = Field(default=None, ge=1, description="PCA after standardising; unset: none.")
+    gmm_components: int = Field(default=80, ge=1, description="Mixture components (fewer when windows are fewer).")
+    gmm_covariance: Literal["diag", "full"] = Field(default="diag", description="Covariance of the mixtures.")
+    gmm_iterations: int = Field(default=150, ge=1, description="EM iterations at most.")
+    ocsvm_nu: float = Field(default=1e-4, gt=0, le=1, description="Nu of the one-class SVM (RBF kernel).")
+    isolation_forest_trees: int = Field(default=128, ge=1, description="Trees of the isolation forest.")
+    kde_bandwidth: float = Field(default=0.1, gt=0, description="Bandwidth of the Gaussian kernel density.")
+    knn_neighbours: int = Field(default=1, ge=1, description="Nearest neighbours whose mean distance is the score.")
+    knn_metric: Literal["euclidean", "cosine"] = Field(default="euclidean", description="Distance of knn.")
+    fusion: Literal["zscore", "rank"] = Field(
+        default="zscore", description="How the scores of several representations are put on one scale and summed."
+    )
+    pooling: Literal["mean", "max", "top_k"] = Field(
+        default="mean", description="Recording score from its window scores."
+    )
+    top_k: int = Field(default=3, ge=1, description="Windows averaged by `top_k` pooling.")
+    false_alarm_rate: float = Field(default=0.01, gt=0, lt=1, description="Stated false-alarm rate of the threshold.")
+    calibration_folds: int = Field(default=5, ge=2, description="Folds whose held-out normals calibrate the threshold.")
+
+    @field_validator("seeds", "detectors")
+    @classmethod
+    def _no_repeats(cls, values: tuple[object, ...]) -> tuple[object, ...]:
+        if len(set(values)) != len(values):
+            raise ValueError("values must not repeat")
+        return values
+
+
+class EvaluationSettings(Section):
+    """How sure a published figure is."""
+
+    bootstrap_samples: int = Field(default=1000, ge=100, description="Bootstrap samples of recordings.")
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="Level of the intervals.")
+    max_fpr: float = Field(default=0.1, gt=0, lt=1, description="Upper false-positive rate of the partial AUC.")
+
+
+class ReportSettings(Section):
+    """What the page shows."""
+
+    title: str = Field(default="Humwatch", description="Heading of the page.")
+    top_recordings: int = Field(default=3, ge=0, description="Most abnormal recordings shown for each machine.")
+    max_clips: int = Field(default=24, ge=0, description="Playable clips embedded in one page.")
+    clip_s: float = Field(default=10.0, gt=0, description="Longest embedded clip.")
+
+
+class DaskSettings(Section):
+    """Where blocks are worked on."""
+
+    address: str | None = Field(default=None, description="Scheduler to join; unset: a local cluster.")
+    workers: int | None = Field(default=None, ge=1, description="Processes of the local cluster; unset: one a core.")
+    blocks_in_flight: int = Field(default=2, ge=1, description="Blocks submitted at once for each worker.")
+
+
+class StoreSettings(Section):
+    """Layout of the Zarr stores; changes no value, so it is part of no key."""
+
+    block_recordings: int = Field(default=64, ge=1, description="Recordings in a block: one shard, one unit of work.")
+    chunk_recordings: int = Field(default=16, ge=1, description="Recordings in a chunk of a shard.")
+
+    @model_validator(mode="after")
+    def _chunks_fill_blocks(self) -> StoreSettings:
+        if self.block_recordings % self.chunk_recordings:
+            raise ValueError("block_recordings must be a multiple of chunk_recordings")
+        return self

@@ -1,0 +1,153 @@
+"""One block of a part: fetch its bytes, decode each recording once, keep its health and its log-mel spectrogram."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
+from storage.keys import settings_key
+from storage.lake import Lake
+from storage.parts import Part, PartStore, read_part
+from storage.reasons import Reason
+from storage.sources import ReadProblem, read_members
+from storage.tables import HEALTH, create_table, read_table, read_tables
+from tasks.ingest.listing import member_of
+from tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
+from tasks.spectrograms.decode import Rejected, decode, resample, select_channel
+from tasks.spectrograms.health import measure
+from tasks.spectrograms.logmel import LogMel
+
+ARRAY = "logmel"
+
+
+def spectrogram_key(spectrogram: SpectrogramSettings) -> str:
+    """Return the key of spectrograms and health: `logmel-64-1024-512-3f9ac1`."""
+    words = ("logmel", spectrogram.n_mels, spectrogram.n_fft, spectrogram.hop_samples)
+    return settings_key(words, spectrogram.model_dump(mode="json"))
+
+
+@dataclass(frozen=True)
+class SpectrogramBlock:
+    """What a worker needs to fill one block."""
+
+    lake_uri: str
+    part: Part
+    rows: range
+    skipped_rows: frozenset[int]
+    max_member_bytes: int
+    spectrogram: SpectrogramSettings
+    health: HealthSettings
+
+    @property
+    def store(self) -> PartStore:
+        """The store the block belongs to."""
+        return self.part.store("spectrograms", spectrogram_key(self.spectrogram))
+
+
+def begin_store(
+    lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, layout: StoreSettings
+) -> None:
+    """Write the schema of a part's spectrograms: (recording, mel, frame) in dB, NaN where there is nothing."""
+    key = spectrogram_key(spectrogram)
+    schema = ArraySchema(
+        name=ARRAY,
+        dimensions=("recording", "mel", "frame"),
+        shape=(table.num_rows, spectrogram.n_mels, FRAMES_PER_SHARD),
+        block=(layout.block_recordings, spectrogram.n_mels, FRAMES_PER_SHARD),
+        chunk_recordings=layout.chunk_recordings,
+        dtype=spectrogram.dtype,
+        attributes={
+            "units": "dB",
+            "long_name": "log-mel spectrogram",
+            "frame_s": spectrogram.hop_samples / spectrogram.sample_rate_hz,
+        },
+    )
+    coordinates = {name: table[name].to_pylist() for name in ("recording_id", "machine_id")}
+    create_store(lake, part.store("spectrograms", key).zarr_path, schema, coordinates, spectrogram.model_dump())
+
+
+def fill_block(block: SpectrogramBlock) -> int:
+    """Decode a block's recordings, write its shard, then its receipt; return how many recordings were decoded.
+
+    A recording that cannot be decoded is a row with a reason; the others go on.
+
+    Raises:
+        SourceNotFound, SourceForbidden, StorageUnavailable: the bytes cannot be had at all.
+    """
+    lake = Lake(block.lake_uri)
+    rows = read_part(lake, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
+    health = [_nothing(row["recording_id"]) for row in rows]
+    spectrograms: dict[int, np.ndarray] = {}
+    # Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
+    wanted = {
+        member_of(row): index
+        for index, row in enumerate(rows)
+        if row["reason"] is None and block.rows.start + index not in block.skipped_rows
+    }
+    for member, data in read_members(list(wanted), block.max_member_bytes):
+        index = wanted[member]
+        try:
+            if isinstance(data, ReadProblem):
+                raise Rejected(data.reason, data.detail)  # noqa: TRY301 - one way out for all rejections
+            facts, values = _analyse(data, block.spectrogram, block.health)
+        except Rejected as rejected:
+            health[index] |= {"status": "rejected", "reason": str(rejected.reason), "detail": rejected.detail}
+            continue
+        health[index] |= facts
+        if values is not None:
+            spectrograms[index] = values
+    length = max((values.shape[1] for values in spectrograms.values()), default=0)
+    shard = np.full((len(rows), block.spectrogram.n_mels, length), np.nan, dtype=block.spectrogram.dtype)
+    for index, values in spectrograms.items():
+        shard[index, :, : values.shape[1]] = values
+    if length:
+        write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
+    create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
+    return len(wanted)
+
+
+def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:
+    """Join the receipts into the part's health table, finish its store and mark it; False when another writer did."""
+    key = spectrogram_key(spectrogram)
+    store = part.store("spectrograms", key)
+    if store.is_complete(lake):
+        return False
+    health = read_tables(lake, lake.list(f"{store.stem}.blocks", ".parquet"), HEALTH)
+    if health["recording_id"].to_pylist() != table["recording_id"].to_pylist():
+        # Another run has just marked it and dropped the receipts.
+        return False
+    create_table(lake, part.health_path(key), health)
+    n_frames = health["n_frames"].to_numpy()
+    finish_store(lake, store.zarr_path, ARRAY, n_frames, max(1, int(n_frames.max(initial=0))))
+    return store.mark(lake, {"part": part.part_id, "recordings": table.num_rows, "key": key})
+
+
+def read_health(lake: Lake, part: Part, key: str) -> pa.Table:
+    """Return a complete part's health in row order."""
+    return read_table(lake, part.health_path(key), HEALTH)
+
+
+def _nothing(recording_id: str) -> dict[str, object]:
+    return {"recording_id": recording_id, "status": "accepted", "n_frames": 0}
+
+
+def _analyse(
+    data: bytes, settings: SpectrogramSettings, health: HealthSettings
+) -> tuple[dict[str, object], np.ndarray | None]:
+    audio = decode(data)
+    signal = select_channel(audio, settings.channel)
+    facts: dict[str, object] = asdict(measure(audio, signal, health))
+    facts["resampled"] = audio.sample_rate_hz != settings.sample_rate_hz
+    if not np.isfinite(signal).all():
+        return facts | {"status": "rejected", "reason": str(Reason.NOT_FINITE)}, None
+    values = _log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz))
+    return facts | {"n_frames": values.shape[1]}, values
+
+
+@functools.lru_cache(maxsize=2)
+def _log_mel(settings: SpectrogramSettings) -> LogMel:
+    return LogMel(settings)

@@ -1,0 +1,115 @@
+"""What is measured on a decoded recording, and the verdict on whether it is fit to be scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from storage.reasons import Reason
+from tasks.settings import HealthSettings
+from tasks.spectrograms.decode import Audio
+
+FLOOR_DBFS = -200.0
+"""Stored for anything quieter, digital silence (-inf) included."""
+
+_FRAME_S = 0.05
+# Largest positive sample of the coarsest common converter: 16 bits are often kept in 24, 32 or float.
+_FULL_SCALE_16_BIT = 1 - 2.0**-15
+_FULL_SCALE_8_BIT = 1 - 2.0**-7
+
+
+@dataclass(frozen=True)
+class Health:
+    """Facts of the channel used, before resampling; levels and fractions over its finite samples.
+
+    Attributes:
+        sample_rate_hz: of the file.
+        channels: in the file.
+        duration_s: all samples / rate.
+        rms_dbfs: total RMS, DC included; 0 dBFS = a full-scale square wave; at least `FLOOR_DBFS`.
+        peak_dbfs: largest magnitude; same scale and floor.
+        clipped_fraction: share of samples at full scale (16-bit full scale or above; for 8-bit files, theirs), 0-1.
+        silent_fraction: share of 50 ms frames quieter than `silent_rms_dbfs` (the last may be shorter), 0-1.
+        dc_offset: mean, full scale = 1.
+        nonfinite_fraction: share of NaN and infinite samples, 0-1. With no finite sample the rest is that of silence.
+        dead_channel: the samples never change, digital silence included.
+    """
+
+    sample_rate_hz: int
+    channels: int
+    duration_s: float
+    rms_dbfs: float
+    peak_dbfs: float
+    clipped_fraction: float
+    silent_fraction: float
+    dc_offset: float
+    nonfinite_fraction: float
+    dead_channel: bool
+
+
+def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSettings) -> Health:
+    """Measure `signal`, float32 (frame,), at least one sample: the channel used of `audio`, at the file's own rate."""
+    finite = np.isfinite(signal)
+    n_finite = int(np.count_nonzero(finite))
+    used = signal[finite].astype(np.float64) if n_finite else np.zeros(1)
+    magnitude = np.abs(used)
+    power = np.square(used)
+    starts = np.arange(0, len(used), max(1, round(_FRAME_S * audio.sample_rate_hz)))
+    frame_power = np.add.reduceat(power, starts) / np.diff(starts, append=len(used))
+    full_scale = _FULL_SCALE_8_BIT if audio.subtype in ("PCM_U8", "PCM_S8") else _FULL_SCALE_16_BIT
+    return Health(
+        sample_rate_hz=audio.sample_rate_hz,
+        channels=audio.samples.shape[1],
+        duration_s=len(signal) / audio.sample_rate_hz,
+        rms_dbfs=float(_dbfs(power.mean())),
+        peak_dbfs=float(_dbfs(power.max())),
+        clipped_fraction=float(np.mean(magnitude >= full_scale)),
+        silent_fraction=float(np.mean(_dbfs(frame_power) < settings.silent_rms_dbfs)),
+        dc_offset=float(used.mean()),
+        nonfinite_fraction=1 - n_finite / len(signal),
+        dead_channel=bool(used.min() == used.max()),
+    )
+
+
+def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
+    """The first reason that applies to each recording, or None; independent of the order of rows.
+
+    Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
+    CLIPPED, WRONG_LENGTH. The last compares with the median duration of the machine's (site, machine_type,
+    machine_id) recordings that no other reason rejects.
+
+    Args:
+        facts: one row a recording: the fields of `Health` (null where decoding failed), `site` (may be null),
+            `machine_type`, `machine_id`, and `reason`, null where decoding succeeded.
+        settings: the limits.
+
+    Returns:
+        object Series of `Reason` or None with the index of `facts`.
+    """
+    columns = ("nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction", "duration_s")
+    nonfinite, peak, rms, clipped, duration = (
+        facts[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in columns
+    )
+    dead = facts["dead_channel"].to_numpy(dtype=np.float64, na_value=np.nan) == 1
+    reasons = facts["reason"].astype(object)
+    verdict = reasons.where(reasons.notna(), None).to_numpy(dtype=object, copy=True)
+
+    def reject(reason: Reason, applies: npt.NDArray[np.bool_]) -> None:
+        verdict[applies & pd.isna(verdict)] = reason
+
+    reject(Reason.NOT_FINITE, nonfinite > 0)
+    reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
+    reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
+    reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
+    machine = [facts[column] for column in ("site", "machine_type", "machine_id")]
+    fit = pd.Series(np.where(pd.isna(verdict), duration, np.nan), index=facts.index)
+    median = fit.groupby(machine, dropna=False).transform("median").to_numpy(dtype=np.float64)
+    reject(Reason.WRONG_LENGTH, np.abs(duration - median) / median > settings.duration_tolerance)
+    return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
+
+
+def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DBFS / 10)))

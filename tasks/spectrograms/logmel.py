@@ -1,0 +1,99 @@
+"""Signal -> log-mel spectrogram: librosa's values, sooner and in constant memory."""
+
+from __future__ import annotations
+
+import threading
+
+import librosa
+import numpy as np
+import numpy.typing as npt
+from scipy.signal.windows import hann
+from scipy.sparse import csr_array
+
+from tasks.settings import SpectrogramSettings
+
+_PIECE_FRAMES = 64  # frames transformed at once: they stay in the second-level cache
+_AMIN = 1e-10
+
+
+class LogMel:
+    """The log-mel spectrogram of `settings`; picklable, and safe to share between threads.
+
+    Equal within 1e-4 dB to `librosa.feature.melspectrogram(power=2, center=True, pad_mode="constant")` (periodic Hann
+    window, Slaney mel scale and norm) followed by `librosa.power_to_db(ref=..., amin=1e-10, top_db=...)`.
+    """
+
+    def __init__(self, settings: SpectrogramSettings) -> None:
+        self._settings = settings
+        self._buffers = _Buffers(settings.n_fft, settings.hop_samples)
+        # Transforms run in float64 as in librosa: float32 is 1e-3 dB off in the quiet bands beside a tone.
+        self._window = hann(settings.n_fft, sym=False)
+        # A mel band is a few bins wide: a dense product would be 97 % zeros.
+        self._mel = csr_array(
+            librosa.filters.mel(
+                sr=settings.sample_rate_hz,
+                n_fft=settings.n_fft,
+                n_mels=settings.n_mels,
+                fmin=settings.fmin_hz,
+                fmax=settings.fmax_hz,
+            )
+        )
+
+    def __reduce__(self) -> tuple[type[LogMel], tuple[SpectrogramSettings]]:
+        return LogMel, (self._settings,)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames of a signal of `n_samples`, centred on every hop from the first sample on."""
+        n_fft = self._settings.n_fft
+        return 1 + (n_samples + 2 * (n_fft // 2) - n_fft) // self._settings.hop_samples
+
+    def __call__(self, signal: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Transform float32 (sample,) at `sample_rate_hz`, any length from 1, to dB, float32 (mel, frame).
+
+        A non-finite sample makes the spectrogram NaN instead of an error.
+        """
+        log_mel = self._mel_power(signal)
+        reference = log_mel.max() if self._settings.reference == "max" else np.float32(1)
+        np.maximum(log_mel, _AMIN, out=log_mel)
+        np.log10(log_mel, out=log_mel)
+        log_mel *= 10
+        log_mel -= 10 * np.log10(np.maximum(reference, _AMIN))
+        np.maximum(log_mel, log_mel.max() - self._settings.top_db, out=log_mel)
+        return log_mel
+
+    def _mel_power(self, signal: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Power in each band, float32 (mel, frame), a piece of `_PIECE_FRAMES` at a time."""
+        n_fft, hop = self._settings.n_fft, self._settings.hop_samples
+        buffers = self._buffers
+        parts = buffers.spectra.view(np.float64)
+        n_frames = self.n_frames(len(signal))
+        mel_power = np.empty((self._settings.n_mels, n_frames), np.float32)
+        for start in range(0, n_frames, _PIECE_FRAMES):
+            first = start * hop - n_fft // 2  # of the piece's samples; those outside the signal are zeros
+            inside = signal[max(first, 0) : first + len(buffers.samples)]
+            at = max(-first, 0)
+            buffers.samples[:at] = 0
+            buffers.samples[at : at + len(inside)] = inside
+            buffers.samples[at + len(inside) :] = 0
+            np.multiply(buffers.frames, self._window, out=buffers.windowed)
+            # numpy's transform rather than scipy's: it writes into a buffer.
+            np.fft.rfft(buffers.windowed, out=buffers.spectra)
+            np.square(parts, out=parts)
+            np.add(parts[:, ::2], parts[:, 1::2], out=buffers.power, casting="same_kind")
+            np.copyto(buffers.power_by_bin, buffers.power.T)
+            n = min(_PIECE_FRAMES, n_frames - start)
+            mel_power[:, start : start + n] = (self._mel @ buffers.power_by_bin)[:, :n]
+        return mel_power
+
+
+class _Buffers(threading.local):
+    """Buffers of one piece, a set for each thread: fresh memory in every call costs as much as the transform."""
+
+    def __init__(self, n_fft: int, hop_samples: int) -> None:
+        n_bins = n_fft // 2 + 1
+        self.samples = np.empty((_PIECE_FRAMES - 1) * hop_samples + n_fft)
+        self.frames = np.lib.stride_tricks.sliding_window_view(self.samples, n_fft)[::hop_samples]
+        self.windowed = np.empty((_PIECE_FRAMES, n_fft))
+        self.spectra = np.empty((_PIECE_FRAMES, n_bins), np.complex128)
+        self.power = np.empty((_PIECE_FRAMES, n_bins), np.float32)
+        self.power_by_bin = np.empty((n_bins, _PIECE_FRAMES), np.float32)

@@ -1,0 +1,69 @@
+"""How any stage runs: as one Prefect task in the flow's process, which works its units off on Dask workers.
+
+One Prefect task for each block would cost more than the block (orchestration is 100 ms, a block's share of a Dask
+future 5 ms), so Prefect sees stages and Dask sees blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, ParamSpec, TypeVar
+
+import distributed
+import prefect
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from storage.errors import TransientError
+from tasks import progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
+    """Make a function a Prefect task: transient errors are retried, results stay in the lake and out of Prefect."""
+    return prefect.task(
+        name=name,
+        retries=3,
+        retry_delay_seconds=exponential_backoff(2),
+        retry_condition_fn=_is_transient,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )
+
+
+def run_on_workers(
+    name: str, function: Callable[[T], R], units: Iterable[T], total: int, in_flight: int
+) -> Iterator[R]:
+    """Yield `function(unit)` for every unit as they finish, on the current Dask client's workers.
+
+    At most `in_flight` units a worker are submitted at once, so that memory is bounded however many units there are.
+    Without a client the units run here, one after the other. The first error of a unit is raised.
+    """
+    try:
+        client = distributed.get_client()
+    except ValueError:
+        for done, unit in enumerate(units, start=1):
+            yield function(unit)
+            progress.tell(name, done, total)
+        return
+    queue = iter(units)
+
+    def submit(count: int) -> list[distributed.Future[R]]:
+        return [client.submit(function, unit, pure=False) for unit in islice(queue, count)]
+
+    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
+    running = distributed.as_completed(submit(workers * in_flight))
+    for done, future in enumerate(running, start=1):
+        result = future.result()
+        running.update(submit(1))
+        yield result
+        progress.tell(name, done, total)
+
+
+def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), TransientError)

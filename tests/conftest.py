@@ -1,0 +1,17 @@
+"""What every test shares: a Prefect home of its own and one thread for torch."""
+
+import os
+import tempfile
+
+# Before anything imports Prefect: its own database and profile, none of the user's.
+_HOME = tempfile.mkdtemp(prefix="humwatch-tests-")
+os.environ["PREFECT_HOME"] = _HOME
+os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ.pop("PREFECT_API_URL", None)
+for _name in [name for name in os.environ if name.startswith("HUMWATCH_")]:
+    del os.environ[_name]
+
+import torch
+
+torch.set_num_threads(1)

@@ -1,0 +1,99 @@
+"""Zarr stores: whole blocks only, NaN where nothing is, readable by xarray."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from storage.arrays import (
+    FRAMES_PER_SHARD,
+    ArraySchema,
+    block_rows,
+    create_store,
+    finish_store,
+    read_n_frames,
+    read_rows,
+    shape_of,
+    write_block,
+)
+from storage.errors import Misaligned
+from storage.lake import Lake
+
+SCHEMA = ArraySchema(
+    name="logmel",
+    dimensions=("recording", "mel", "frame"),
+    shape=(10, 3, FRAMES_PER_SHARD),
+    block=(4, 3, FRAMES_PER_SHARD),
+    chunk_recordings=2,
+    dtype="float32",
+    attributes={"units": "dB"},
+)
+COORDINATES = {"recording_id": [f"r{i}" for i in range(10)], "machine_id": ["id_00"] * 10}
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake.open(str(tmp_path))
+    create_store(lake, "s.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
+    return lake
+
+
+def test_blocks_cover_the_rows(lake):
+    assert block_rows(lake, "s.zarr", "logmel") == [range(4), range(4, 8), range(8, 10)]
+
+
+def test_values_come_back_and_the_rest_is_nan(lake):
+    values = np.arange(4 * 3 * 5, dtype=np.float32).reshape(4, 3, 5)
+    write_block(lake, "s.zarr", "logmel", range(4, 8), values)
+    finish_store(lake, "s.zarr", "logmel", np.array([0] * 4 + [5] * 4 + [0] * 2), 5)
+    assert shape_of(lake, "s.zarr", "logmel") == (10, 3, 5)
+    np.testing.assert_array_equal(read_rows(lake, "s.zarr", "logmel", range(4, 8)), values)
+    assert np.isnan(read_rows(lake, "s.zarr", "logmel", range(4))).all()
+
+
+def test_longer_recordings_grow_the_last_axis(lake):
+    length = FRAMES_PER_SHARD * 2 + 7
+    write_block(lake, "s.zarr", "logmel", range(8, 10), np.ones((2, 3, length), np.float32))
+    write_block(lake, "s.zarr", "logmel", range(4), np.zeros((4, 3, 9), np.float32))
+    finish_store(lake, "s.zarr", "logmel", np.zeros(10), length)
+    assert (read_rows(lake, "s.zarr", "logmel", range(8, 10)) == 1).all()
+    first = read_rows(lake, "s.zarr", "logmel", range(4))
+    assert (first[..., :9] == 0).all()
+    assert np.isnan(first[..., 9:]).all()
+
+
+@pytest.mark.parametrize("rows", [range(1, 5), range(3), range(4, 7), range(8)])
+def test_part_of_a_shard_is_refused(lake, rows):
+    with pytest.raises(Misaligned):
+        write_block(lake, "s.zarr", "logmel", rows, np.zeros((len(rows), 3, 5), np.float32))
+
+
+def test_another_number_of_bands_is_refused(lake):
+    with pytest.raises(Misaligned):
+        write_block(lake, "s.zarr", "logmel", range(4), np.zeros((4, 2, 5), np.float32))
+
+
+def test_opens_in_xarray_with_names(lake):
+    write_block(lake, "s.zarr", "logmel", range(4), np.ones((4, 3, 5), np.float32))
+    finish_store(lake, "s.zarr", "logmel", np.array([5] * 4 + [0] * 6), 5)
+    dataset = xr.open_zarr(lake.uri_of("s.zarr"))
+    assert dataset["logmel"].dims == ("recording", "mel", "frame")
+    assert dataset["recording_id"].values.tolist() == COORDINATES["recording_id"]
+    assert {"recording_id", "machine_id", "n_frames"} <= set(dataset.coords)
+    assert dataset["n_frames"].values.tolist() == [5] * 4 + [0] * 6
+    assert dataset["logmel"].attrs["units"] == "dB"
+
+
+def test_a_block_is_one_object(lake, tmp_path):
+    write_block(lake, "s.zarr", "logmel", range(4), np.ones((4, 3, 5), np.float32))
+    write_block(lake, "s.zarr", "logmel", range(4, 8), np.ones((4, 3, 5), np.float32))
+    objects = [path for path in (tmp_path / "s.zarr" / "logmel").rglob("*") if path.is_file()]
+    assert len([path for path in objects if path.name != "zarr.json"]) == 2
+
+
+def test_a_second_writer_finds_the_store_as_it_is(lake):
+    write_block(lake, "s.zarr", "logmel", range(4), np.ones((4, 3, 5), np.float32))
+    create_store(lake, "s.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
+    finish_store(lake, "s.zarr", "logmel", np.full(10, 5), 5)
+    create_store(lake, "s.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
+    assert read_n_frames(lake, "s.zarr").tolist() == [5] * 10
+    assert (read_rows(lake, "s.zarr", "logmel", range(4)) == 1).all()

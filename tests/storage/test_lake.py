@@ -1,0 +1,85 @@
+"""The lake's promises, the same on a local disk and in memory."""
+
+import json
+import pickle
+import threading
+import uuid
+
+import pytest
+
+from storage.errors import LakeTooNew, SourceNotFound
+from storage.lake import FORMAT_VERSION, Lake
+
+
+@pytest.fixture(params=["file", "memory"])
+def lake(request, tmp_path):
+    return Lake.open(str(tmp_path / "lake") if request.param == "file" else f"memory://{uuid.uuid4().hex}")
+
+
+def test_reads_what_was_written_and_replaces_it(lake):
+    lake.write("a/b.txt", b"one")
+    lake.write("a/b.txt", b"two")
+    assert lake.read("a/b.txt") == b"two"
+
+
+def test_a_missing_object_is_an_error_that_names_it(lake):
+    with pytest.raises(SourceNotFound, match="nothing/here"):
+        lake.read("nothing/here")
+
+
+def test_create_keeps_the_first_bytes(lake):
+    assert lake.create("mark", b"first")
+    assert not lake.create("mark", b"second")
+    assert lake.read("mark") == b"first"
+
+
+def test_exactly_one_of_many_creators_wins(tmp_path):
+    lake = Lake.open(str(tmp_path))
+    won = []
+
+    def create(index):
+        if lake.create("mark", str(index).encode()):
+            won.append(index)
+
+    threads = [threading.Thread(target=create, args=(index,)) for index in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+    assert lake.read("mark") == str(won[0]).encode()
+
+
+def test_lists_objects_below_a_prefix_in_order(lake):
+    for name in ("x/2.json", "x/1.json", "x/y/3.json", "x/4.txt", "z.json"):
+        lake.write(name, b"")
+    assert lake.list("x", ".json") == ["x/1.json", "x/2.json", "x/y/3.json"]
+    assert lake.list("absent") == []
+
+
+def test_deletes_an_object_or_a_prefix_and_does_not_mind_its_absence(lake):
+    lake.write("x/1", b"")
+    lake.write("x/2", b"")
+    lake.delete("x")
+    lake.delete("x")
+    assert lake.list("x") == []
+
+
+def test_a_failed_write_leaves_neither_half_an_object_nor_a_temporary_one(tmp_path, monkeypatch):
+    lake = Lake.open(str(tmp_path))
+    monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        lake.write("a", b"data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake.json"]
+
+
+def test_refuses_a_lake_of_a_newer_format(tmp_path):
+    Lake.open(str(tmp_path))
+    (tmp_path / "lake.json").write_text(json.dumps({"format_version": FORMAT_VERSION + 1}))
+    with pytest.raises(LakeTooNew, match="upgrade"):
+        Lake.open(str(tmp_path))
+
+
+def test_survives_pickling(lake):
+    lake.write("a", b"1")
+    assert pickle.loads(pickle.dumps(lake)).read("a") == b"1"

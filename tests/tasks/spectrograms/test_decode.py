@@ -1,0 +1,232 @@
+"""Decoding: equal to soundfile where the file is whole, rejected with the right reason where it is not."""
+
+import io
+import pickle
+import struct
+import wave
+
+import librosa
+import numpy as np
+import pytest
+import soundfile
+
+from storage.reasons import Reason
+from tasks.spectrograms.decode import Audio, Rejected, decode, resample, select_channel
+
+FORMATS = [
+    *(("WAV", subtype, "FILE") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
+    ("WAV", "PCM_16", "BIG"),
+    ("WAVEX", "PCM_24", "FILE"),
+    ("RF64", "PCM_16", "FILE"),
+    ("FLAC", "PCM_S8", "FILE"),
+    ("FLAC", "PCM_16", "FILE"),
+    ("FLAC", "PCM_24", "FILE"),
+]
+
+
+def encode(container="WAV", subtype="PCM_16", *, n_frames=3000, channels=2, rate=16_000, endian="FILE"):
+    noise = np.random.default_rng(0).uniform(-0.9, 0.9, (n_frames, channels))
+    file = io.BytesIO()
+    soundfile.write(file, noise, rate, format=container, subtype=subtype, endian=endian)
+    return file.getvalue()
+
+
+def put(data, at, layout, value):
+    patched = bytearray(data)
+    struct.pack_into(layout, patched, at, value)
+    return bytes(patched)
+
+
+def flac_with_length(data, n_frames):
+    """STREAMINFO ends its second half in a 36-bit count of frames: bytes 18 to 26 of the file."""
+    fields = int.from_bytes(data[18:26], "big") >> 36 << 36
+    return data[:18] + (fields | n_frames).to_bytes(8, "big") + data[26:]
+
+
+def reason_of(data):
+    with pytest.raises(Rejected) as caught:
+        decode(data)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("channels", [1, 2, 8])
+@pytest.mark.parametrize(("container", "subtype", "endian"), FORMATS)
+def test_equals_soundfile(container, subtype, endian, channels):
+    data = encode(container, subtype, channels=channels, rate=44_100, endian=endian)
+    expected, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    audio = decode(data)
+    assert audio.samples.dtype == np.float32
+    assert audio.samples.shape == (3000, channels)
+    np.testing.assert_array_equal(audio.samples, expected)
+    assert (audio.sample_rate_hz, audio.subtype) == (rate, subtype) == (44_100, subtype)
+
+
+def test_full_scale_is_one():
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((2, 2, 8000, 0, "NONE", ""))
+        out.writeframes(np.array([[-32768, 32767], [16384, 1]], "<i2").tobytes())
+    np.testing.assert_array_equal(decode(file.getvalue()).samples, [[-1, 32767 / 32768], [0.5, 1 / 32768]])
+
+
+def test_float_samples_keep_what_exceeds_full_scale_and_is_not_finite():
+    samples = np.array([[4.0], [np.nan], [-np.inf]], np.float32)
+    file = io.BytesIO()
+    soundfile.write(file, samples, 16_000, format="WAV", subtype="FLOAT")
+    np.testing.assert_array_equal(decode(file.getvalue()).samples, samples)
+
+
+@pytest.mark.parametrize("container", ["WAV", "RF64", "FLAC"])
+def test_every_cut_is_truncated(container):
+    data = encode(container, n_frames=40)
+    assert len(decode(data).samples) == 40
+    assert {reason_of(data[:size]) for size in range(4, len(data))} == {Reason.TRUNCATED}
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_long_file_cut_is_truncated(container, share):
+    data = encode(container, n_frames=20_000)
+    assert reason_of(data[: int(share * len(data))]) == Reason.TRUNCATED
+
+
+def test_header_that_promises_more_is_truncated():
+    assert reason_of(put(encode(), 40, "<I", 12_001)) == Reason.TRUNCATED
+    assert reason_of(put(encode(endian="BIG"), 40, ">I", 12_001)) == Reason.TRUNCATED
+    rf64 = encode("RF64")
+    assert reason_of(put(rf64, rf64.index(b"ds64") + 16, "<Q", 12_001)) == Reason.TRUNCATED
+    assert reason_of(flac_with_length(encode("FLAC"), 3001)) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0xFFFFFFFF - 36, 0x80000000, 0x7FFFF000, 0x7FFFFFFF])
+def test_placeholder_sizes_of_pipes_mean_to_the_end(size):
+    data = encode()
+    np.testing.assert_array_equal(decode(put(data, 40, "<I", size)).samples, decode(data).samples)
+
+
+def test_flac_of_unknown_length_is_read_to_its_end():
+    for n_frames in (1, 4096, 5000, 1 << 18, (1 << 18) + 1):
+        data = encode("FLAC", n_frames=n_frames)
+        np.testing.assert_array_equal(decode(flac_with_length(data, 0)).samples, decode(data).samples)
+
+
+def test_flac_of_unknown_length_cut_within_a_frame_is_truncated():
+    data = flac_with_length(encode("FLAC", n_frames=20_000), 0)
+    assert reason_of(data[: len(data) // 2]) == Reason.TRUNCATED
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
+def test_flac_damaged_in_the_middle_is_corrupt(at):
+    data = bytearray(encode("FLAC", n_frames=20_000))
+    data[int(at * len(data))] ^= 0x10
+    assert reason_of(bytes(data)) == Reason.CORRUPT
+
+
+def test_chunks_before_and_after_the_samples():
+    data = encode()
+    odd = data[:36] + b"LIST" + struct.pack("<I", 5) + b"abcde\0" + data[36:]
+    np.testing.assert_array_equal(decode(odd).samples, decode(data).samples)
+    assert reason_of(odd[:-1]) == Reason.TRUNCATED
+    trailing = data + b"LIST" + struct.pack("<I", 100) + b"cut"
+    np.testing.assert_array_equal(decode(trailing).samples, decode(data).samples)
+
+
+def test_odd_data_chunk_needs_no_padding_byte():
+    data = encode(subtype="PCM_U8", n_frames=7, channels=1)
+    assert len(decode(data[: data.index(b"data") + 8 + 7]).samples) == 7
+
+
+def test_id3_tag_before_flac():
+    data = encode("FLAC")
+    tagged = b"ID3\x04\0\0\0\0\0\x0a" + bytes(10) + data
+    np.testing.assert_array_equal(decode(tagged).samples, decode(data).samples)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", Reason.EMPTY_FILE),
+        (b"these are words, not sound\n" * 100, Reason.NOT_AUDIO),
+        (b"x", Reason.NOT_AUDIO),
+        (bytes(64_000), Reason.NOT_AUDIO),
+        (b"RIFF\x10\0\0\0AVI LIST\0\0\0\0", Reason.NOT_AUDIO),
+        (encode("AIFF"), Reason.NOT_AUDIO),
+        (encode("OGG", "VORBIS"), Reason.NOT_AUDIO),
+        (put(encode(), 22, "<H", 0), Reason.NO_CHANNELS),
+        (put(encode(endian="BIG"), 22, ">H", 0), Reason.NO_CHANNELS),
+        (encode(n_frames=0), Reason.NO_SAMPLES),
+        (put(encode(), 40, "<I", 0), Reason.NO_SAMPLES),
+        (put(encode(), 40, "<I", 3), Reason.NO_SAMPLES),
+        (put(encode(), 24, "<I", 0), Reason.CORRUPT),
+        (put(encode(), 24, "<I", 1), Reason.CORRUPT),
+        (put(encode(), 20, "<H", 0x99), Reason.CORRUPT),
+        (put(encode(), 36, "4s", b"junk"), Reason.CORRUPT),
+        (put(encode("FLAC"), 18, ">I", 0), Reason.CORRUPT),
+        (flac_with_length(encode("FLAC"), (1 << 36) - 1), Reason.TOO_LARGE),
+    ],
+)
+def test_reasons(data, reason):
+    assert reason_of(data) == reason
+
+
+@pytest.mark.parametrize("container", ["WAV", "RF64", "FLAC"])
+def test_damaged_headers_never_raise_anything_else(container):
+    rng = np.random.default_rng(1)
+    data = encode(container, n_frames=500)
+    outcomes = set()
+    for _ in range(300):
+        damaged = bytearray(data)
+        for at in rng.integers(0, 100, 2):
+            damaged[at] = rng.integers(256)
+        try:
+            outcomes.add(type(decode(bytes(damaged))))
+        except Rejected as rejected:
+            outcomes.add(type(rejected.reason))
+    assert outcomes == {Audio, Reason}
+
+
+def test_rejection_survives_pickling_and_says_the_same_twice():
+    messages = []
+    for _ in range(2):
+        with pytest.raises(Rejected) as caught:
+            decode(b"words")
+        copy = pickle.loads(pickle.dumps(caught.value))
+        assert (copy.reason, copy.detail) == (caught.value.reason, caught.value.detail)
+        messages.append(str(copy))
+    assert messages[0] == messages[1]
+    assert messages[0].startswith("not_audio: ")
+
+
+def test_select_channel():
+    samples = np.array([[0.1, 0.5, -0.3], [0.2, -0.5, 0.3]], np.float32)
+    audio = Audio(samples, 16_000, "FLOAT")
+    for channel in range(3):
+        selected = select_channel(audio, channel)
+        np.testing.assert_array_equal(selected, samples[:, channel])
+        assert selected.flags.c_contiguous
+    mean = select_channel(audio, "mean")
+    assert mean.dtype == np.float32
+    np.testing.assert_allclose(mean, [0.1, 0], atol=1e-8)
+
+
+@pytest.mark.parametrize("channel", [3, 8, -1])
+def test_missing_channel(channel):
+    with pytest.raises(Rejected) as caught:
+        select_channel(Audio(np.zeros((5, 3), np.float32), 16_000, "PCM_16"), channel)
+    assert caught.value.reason == Reason.CHANNEL_MISSING
+
+
+@pytest.mark.parametrize("from_hz", [8000, 11_025, 15_999, 16_001, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("n_frames", [1, 777, 12_001])
+def test_resample_equals_librosa(from_hz, n_frames):
+    signal = np.random.default_rng(2).standard_normal(n_frames).astype(np.float32)
+    resampled = resample(signal, from_hz, 16_000)
+    assert resampled.dtype == np.float32
+    np.testing.assert_array_equal(resampled, librosa.resample(signal, orig_sr=from_hz, target_sr=16_000))
+
+
+def test_resample_keeps_a_tone_and_leaves_an_equal_rate_alone():
+    tone = np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000).astype(np.float32)
+    expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    np.testing.assert_allclose(resample(tone, 48_000, 16_000)[1000:-1000], expected[1000:-1000], atol=1e-4)
+    assert resample(tone, 48_000, 48_000) is tone

@@ -1,0 +1,211 @@
+"""Health: measured facts have analytic values; verdicts follow their order whatever the order of rows."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from storage.reasons import Reason
+from tasks.settings import HealthSettings
+from tasks.spectrograms.decode import Audio
+from tasks.spectrograms.health import FLOOR_DBFS, judge, measure
+
+SETTINGS = HealthSettings()
+RATE_HZ = 16_000
+
+
+def health_of(signal, subtype="PCM_16", settings=SETTINGS, channels=1, rate=RATE_HZ):
+    signal = np.asarray(signal, np.float32)
+    return measure(Audio(np.repeat(signal[:, None], channels, 1), rate, subtype), signal, settings)
+
+
+def tone(amplitude, seconds=1.0):
+    return amplitude * np.sin(2 * np.pi * 100 * np.arange(int(seconds * RATE_HZ)) / RATE_HZ)
+
+
+def test_a_tone():
+    health = health_of(tone(0.5, 2.0), channels=3)
+    assert (health.sample_rate_hz, health.channels, health.duration_s) == (RATE_HZ, 3, 2.0)
+    assert health.rms_dbfs == pytest.approx(20 * math.log10(0.5 / math.sqrt(2)), abs=1e-6)
+    assert health.peak_dbfs == pytest.approx(20 * math.log10(0.5), abs=1e-6)
+    assert health.dc_offset == pytest.approx(0, abs=1e-9)
+    assert (health.clipped_fraction, health.silent_fraction, health.nonfinite_fraction) == (0, 0, 0)
+    assert health.dead_channel is False
+
+
+def test_rms_includes_the_dc_offset():
+    health = health_of(0.25 + tone(0.1))
+    assert health.dc_offset == pytest.approx(0.25, abs=1e-7)
+    assert health.rms_dbfs == pytest.approx(10 * math.log10(0.25**2 + 0.1**2 / 2), abs=1e-5)
+
+
+def test_full_scale_square_wave_is_0_dbfs_and_clipped():
+    health = health_of(np.tile([1.0, -1.0], 8000))
+    assert (health.rms_dbfs, health.peak_dbfs, health.clipped_fraction) == (0, 0, 1)
+
+
+def test_digital_silence():
+    health = health_of(np.zeros(RATE_HZ))
+    assert health.rms_dbfs == health.peak_dbfs == FLOOR_DBFS == -200
+    assert health.silent_fraction == 1
+    assert health.dead_channel is True
+
+
+def test_constant_is_dead_and_one_step_is_not():
+    assert health_of(np.full(RATE_HZ, 0.3)).dead_channel is True
+    assert health_of([0.3] * 100 + [0.3 + 1 / 32768]).dead_channel is False
+
+
+@pytest.mark.parametrize(
+    ("subtype", "top"), [("PCM_U8", 127 / 128), ("PCM_S8", 127 / 128), ("PCM_16", 32767 / 32768), ("FLOAT", 1.0)]
+)
+def test_clipping_at_the_top_and_the_bottom_of_a_format(subtype, top):
+    signal = np.zeros(100)
+    signal[:10], signal[10:15] = top, -1.0
+    assert health_of(signal, subtype).clipped_fraction == 0.15
+
+
+def test_16_bits_kept_in_24_clip_where_16_bits_do():
+    assert health_of([32767 / 32768, 0.5], "PCM_24").clipped_fraction == 0.5
+
+
+def test_127_of_128_is_no_clipping_in_16_bits():
+    assert health_of([127 / 128, -127 / 128], "PCM_16").clipped_fraction == 0
+
+
+def test_silent_fraction_counts_50_ms_frames():
+    signal = np.concatenate([tone(0.5, 0.5), np.zeros(int(0.2 * RATE_HZ)), tone(0.5, 0.3)])
+    assert health_of(signal).silent_fraction == pytest.approx(4 / 20)
+    quiet = np.concatenate([tone(0.5, 0.5), tone(1e-3, 0.5)])  # -63 dBFS
+    assert health_of(quiet, settings=HealthSettings(silent_rms_dbfs=-60)).silent_fraction == 0.5
+    assert health_of(quiet, settings=HealthSettings(silent_rms_dbfs=-65)).silent_fraction == 0
+    assert health_of(np.zeros(10)).silent_fraction == 1
+    assert health_of(np.concatenate([tone(0.5, 0.05), np.zeros(10)])).silent_fraction == 0.5
+
+
+def test_samples_that_are_not_finite_are_counted_and_left_out():
+    health = health_of([np.nan, np.inf, 0.5, -0.5], "FLOAT")
+    assert health.nonfinite_fraction == 0.5
+    assert health.peak_dbfs == health.rms_dbfs == pytest.approx(20 * math.log10(0.5))
+    nothing = health_of([np.nan] * 4, "FLOAT")
+    assert (nothing.nonfinite_fraction, nothing.rms_dbfs, nothing.silent_fraction) == (1, FLOOR_DBFS, 1)
+
+
+def facts(*rows, **common):
+    healthy = {
+        "sample_rate_hz": RATE_HZ,
+        "channels": 1,
+        "duration_s": 10.0,
+        "rms_dbfs": -20.0,
+        "peak_dbfs": -6.0,
+        "clipped_fraction": 0.0,
+        "silent_fraction": 0.0,
+        "dc_offset": 0.0,
+        "nonfinite_fraction": 0.0,
+        "dead_channel": False,
+        "machine_type": "fan",
+        "machine_id": "id_00",
+        "site": None,
+        "reason": None,
+    }
+    return pd.DataFrame([healthy | common | row for row in rows])
+
+
+SILENT = {"rms_dbfs": -200.0, "peak_dbfs": -200.0, "dead_channel": True}
+UNDECODED = {
+    "sample_rate_hz": None,
+    "duration_s": None,
+    "rms_dbfs": None,
+    "peak_dbfs": None,
+    "clipped_fraction": None,
+    "nonfinite_fraction": None,
+    "dead_channel": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({}, None),
+        (UNDECODED | {"reason": Reason.TRUNCATED}, Reason.TRUNCATED),
+        ({"nonfinite_fraction": 1e-6}, Reason.NOT_FINITE),
+        ({"dead_channel": True}, Reason.DEAD_CHANNEL),
+        (SILENT, Reason.SILENT),
+        ({"rms_dbfs": -80.1}, Reason.SILENT),
+        ({"rms_dbfs": -80.0}, None),
+        ({"clipped_fraction": 0.11}, Reason.CLIPPED),
+        ({"clipped_fraction": 0.1}, None),
+        ({"duration_s": 12.1}, Reason.WRONG_LENGTH),
+        ({"duration_s": 7.9}, Reason.WRONG_LENGTH),
+        ({"duration_s": 12.0}, None),
+        ({"nonfinite_fraction": 1.0} | SILENT, Reason.NOT_FINITE),
+        ({"dead_channel": True, "rms_dbfs": -90.0, "peak_dbfs": -90.0}, Reason.DEAD_CHANNEL),
+        ({"dead_channel": True, "clipped_fraction": 1.0}, Reason.DEAD_CHANNEL),
+        ({"clipped_fraction": 0.5, "duration_s": 1.0}, Reason.CLIPPED),
+    ],
+)
+def test_one_bad_recording_among_good_ones(row, reason):
+    verdicts = judge(facts({}, row, {}, {}), SETTINGS)
+    assert verdicts.tolist() == [None, reason, None, None]
+
+
+def test_measured_silence_and_constant_are_told_apart():
+    measured = [vars(health_of(signal)) for signal in (np.zeros(100), np.full(100, 0.2), np.full(100, 1e-5))]
+    verdicts = judge(facts(*measured), SETTINGS)
+    assert verdicts.tolist() == [Reason.SILENT, Reason.DEAD_CHANNEL, Reason.DEAD_CHANNEL]
+
+
+def test_limits_come_from_the_settings():
+    table = facts({}, {}, {"duration_s": 10.2, "rms_dbfs": -30.0, "clipped_fraction": 0.02})
+    assert judge(table, SETTINGS).tolist() == [None, None, None]
+    assert judge(table, HealthSettings(duration_tolerance=0.01))[2] == Reason.WRONG_LENGTH
+    assert judge(table, HealthSettings(silent_rms_dbfs=-25))[2] == Reason.SILENT
+    assert judge(table, HealthSettings(max_clipped_fraction=0.01))[2] == Reason.CLIPPED
+
+
+def test_the_median_is_each_machines_own():
+    table = facts(
+        *[{"machine_id": "a", "duration_s": 10.0}] * 3,
+        *[{"machine_id": "b", "duration_s": 60.0}] * 3,
+        *[{"machine_id": "a", "site": "x", "duration_s": 5.0}] * 3,
+        *[{"machine_id": "a", "machine_type": "pump", "duration_s": 2.0}] * 3,
+        {"machine_id": "a", "site": "x", "duration_s": 10.0},
+    )
+    assert judge(table, SETTINGS).tolist() == [None] * 12 + [Reason.WRONG_LENGTH]
+
+
+def test_recordings_rejected_otherwise_do_not_move_the_median():
+    table = facts(*[{"duration_s": 1.0} | SILENT] * 5, *[{"duration_s": 10.0}] * 3)
+    assert judge(table, SETTINGS).tolist() == [Reason.SILENT] * 5 + [None] * 3
+
+
+@pytest.mark.parametrize("null", [None, np.nan, pd.NA])
+def test_null_sites_are_one_site(null):
+    table = facts({"site": None}, {"site": null}, {"site": None, "duration_s": 5.0})
+    assert judge(table, SETTINGS).tolist() == [None, None, Reason.WRONG_LENGTH]
+
+
+def test_order_and_index_do_not_matter():
+    rng = np.random.default_rng(0)
+    rows = [
+        {"machine_id": f"m{rng.integers(3)}", "duration_s": float(rng.choice([5.0, 10.0, 11.0]))} for _ in range(60)
+    ]
+    table = facts(*rows, SILENT, UNDECODED | {"reason": "not_audio"})
+    expected = judge(table, SETTINGS)
+    assert expected.notna().sum() > 5
+    shuffled = table.sample(frac=1, random_state=1)
+    pd.testing.assert_series_equal(judge(shuffled, SETTINGS).sort_index(), expected)
+    table.index = [0] * len(table)
+    assert judge(table, SETTINGS).tolist() == expected.tolist()
+
+
+def test_empty_and_parquet_like_tables():
+    table = facts({}, SILENT, UNDECODED | {"reason": "not_audio"})
+    assert judge(table.iloc[:0], SETTINGS).tolist() == []
+    for nullable in (table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow")):
+        assert judge(nullable, SETTINGS).tolist() == [None, "silent", "not_audio"]
+    only_undecoded = facts(UNDECODED | {"reason": "empty_file"})
+    before = only_undecoded.copy()
+    assert judge(only_undecoded, SETTINGS).tolist() == ["empty_file"]
+    pd.testing.assert_frame_equal(only_undecoded, before)
