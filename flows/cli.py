@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -168,6 +169,9 @@ def _execute(
     except (BadConfiguration, WeightsNotFound) as error:
         summary = RunSummary(command, lake, errors=[Problem.of("", "settings", error)])
         status = BAD_USAGE
+    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
+        traceback.print_exc()
+        summary = RunSummary(command, lake, errors=[Problem("", "", "internal_error", repr(error))])
     if as_json:
         sys.stdout.write(json.dumps(summary.as_json()) + "\n")
     else:

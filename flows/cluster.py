@@ -50,7 +50,7 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
             n_workers=settings.workers or os.cpu_count() or 1,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             memory_limit=0,
         ) as cluster,
         distributed.Client(cluster) as client,

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from storage.errors import BadConfiguration
-from tasks.features.blocks import EmbeddingSettings
+from tasks.features.blocks import EmbeddingSettings, embedding_settings
 from tasks.features.representations import parse
 from tasks.settings import (
     DaskSettings,
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     @property
     def embedding(self) -> EmbeddingSettings:
         """What shapes features, as the stages take it."""
-        return EmbeddingSettings(spectrogram=self.spectrogram, images=self.images, features=self.features)
+        return embedding_settings(self.spectrogram, self.images, self.features)
 
     @classmethod
     def settings_customise_sources(

@@ -40,7 +40,9 @@ def _rows(section: type[BaseModel]) -> list[str]:
     rows = []
     for key, field in section.model_fields.items():
         default = "unset" if field.default is None else f"`{field.default!r}`"
-        rows.append(f"| `{key}` | {_type(properties[key])} | {default} | {(field.description or '').replace('|', '&#124;')} |")
+        rows.append(
+            f"| `{key}` | {_type(properties[key])} | {default} | {(field.description or '').replace('|', '&#124;')} |"
+        )
     return rows
 
 

@@ -52,8 +52,9 @@ def create_store(
     """Write the schema of a store and its text coordinates along `recording`; what another writer began stays."""
     group = zarr.open_group(lake.zarr_store(path), mode="a", attributes=dict(attributes), zarr_format=3)
     for name, values in coordinates.items():
-        _create_coordinate(group, name, np.asarray(values, dtype=object))
-    _create_coordinate(group, "n_frames", np.zeros(schema.shape[0], dtype=np.int64))
+        # Written every time: a writer killed between the schema and the values leaves a coordinate of empty text.
+        _coordinate(group, name, schema.shape[0], "string")[:] = np.asarray(values, dtype=object)
+    _coordinate(group, "n_frames", schema.shape[0], "int64")
     with contextlib.suppress(zarr.errors.ContainsArrayError):
         group.create_array(
             schema.name,
@@ -128,10 +129,9 @@ def _array(lake: Lake, path: str, name: str) -> zarr.Array[Any]:
     return zarr.open_array(lake.zarr_store(path), path=name, mode="r+", zarr_format=3)
 
 
-def _create_coordinate(group: zarr.Group, name: str, values: np.ndarray) -> None:
-    dtype = "string" if values.dtype == object else values.dtype
+def _coordinate(group: zarr.Group, name: str, recordings: int, dtype: str) -> zarr.Array[Any]:
     with contextlib.suppress(zarr.errors.ContainsArrayError):
-        array = group.create_array(
-            name, shape=values.shape, chunks=(max(len(values), 1),), dtype=dtype, dimension_names=("recording",)
+        group.create_array(
+            name, shape=(recordings,), chunks=(max(recordings, 1),), dtype=dtype, dimension_names=("recording",)
         )
-        array[:] = values
+    return cast("zarr.Array[Any]", group[name])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from urllib.parse import quote
-
 from collections.abc import Iterable, Mapping
+from urllib.parse import quote, unquote
+
+# No name of a file or an archive member holds a NUL.
+_EMPTY = "%00"
 
 
 def digest(value: object, length: int = 12) -> str:
@@ -23,6 +25,11 @@ def settings_key(words: Iterable[object], settings: Mapping[str, object]) -> str
 
 
 def path_component(text: str) -> str:
-    """Return `text` as one path component: never empty, never `.` or `..`, reversible by `urllib.parse.unquote`."""
-    quoted = quote(text, safe=" ~+@") or "%00"
+    """Return `text` as one path component, never empty, never `.` or `..`; `component_text` turns it back."""
+    quoted = quote(text, safe=" ~+@") or _EMPTY
     return quoted.replace(".", "%2E") if set(quoted) == {"."} else quoted
+
+
+def component_text(component: str) -> str:
+    """Return the text that `path_component` made `component` of."""
+    return "" if component == _EMPTY else unquote(component)

@@ -11,12 +11,11 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow as pa
 
 from storage.errors import NotComplete, SourceNotFound
-from storage.keys import digest, path_component
+from storage.keys import component_text, digest, path_component
 from storage.lake import Lake
 from storage.tables import RECORDINGS, create_table, read_table
 
@@ -108,8 +107,8 @@ def list_parts(lake: Lake) -> list[Part]:
         _, machine_type, batch, name = path.split("/")
         parts.append(
             Part(
-                unquote(machine_type.removeprefix("machine_type=")),
-                unquote(batch.removeprefix("batch=")),
+                component_text(machine_type.removeprefix("machine_type=")),
+                component_text(batch.removeprefix("batch=")),
                 name.removesuffix(".parquet"),
             )
         )

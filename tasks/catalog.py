@@ -12,7 +12,8 @@ from storage.lake import Lake
 from storage.models import Machine
 from storage.parts import Part, list_parts, read_part
 from storage.reasons import Reason
-from storage.tables import HEALTH, read_table
+from storage.tables import HEALTH, RECORDINGS, read_table
+from tasks.scope import Scope
 from tasks.settings import HealthSettings
 from tasks.spectrograms.health import judge
 
@@ -33,6 +34,10 @@ class Catalog:
     recordings: pd.DataFrame
     parts: dict[str, Part]
 
+    def within(self, scope: Scope) -> Catalog:
+        """Return the catalog of the recordings in a scope."""
+        return Catalog(scope.recordings(self.recordings), self.parts)
+
     @property
     def accepted(self) -> pd.DataFrame:
         """The recordings that can be scored."""
@@ -46,9 +51,8 @@ def current_recordings(lake: Lake) -> tuple[pd.DataFrame, dict[str, Part]]:
     for part in parts:
         frame = read_part(lake, part).to_pandas()
         frames.append(frame.assign(part_id=part.part_id, row=range(len(frame))))
-    if not frames:
-        return pd.DataFrame(), {}
-    rows = pd.concat(frames, ignore_index=True)
+    empty = RECORDINGS.empty_table().to_pandas().assign(part_id="", row=0)
+    rows = pd.concat(frames, ignore_index=True) if frames else empty
     rows = rows.sort_values(["ingested_at", "part_id", "row"], kind="stable")
     rows = rows.drop_duplicates("recording_id", keep="last")
     order = ["machine_type", "batch", "part_id", "row"]
@@ -58,8 +62,6 @@ def current_recordings(lake: Lake) -> tuple[pd.DataFrame, dict[str, Part]]:
 def load_catalog(lake: Lake, spectrogram_key: str, health: HealthSettings, window_frames: int) -> Catalog:
     """Return the catalog under one spectrogram key; verdicts that need the whole machine are made here."""
     rows, parts = current_recordings(lake)
-    if rows.empty:
-        return Catalog(pd.DataFrame(columns=["status", "reason", "recording_id"]), {})
     facts = [
         read_table(lake, part.health_path(spectrogram_key), HEALTH).to_pandas().assign(part_id=part_id)
         for part_id, part in parts.items()

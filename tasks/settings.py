@@ -6,6 +6,7 @@ Fields marked *key* in `docs/settings.md` change stored values, so they are part
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -61,7 +62,9 @@ class SpectrogramSettings(Section):
     """The log-mel spectrogram, in librosa's definition (Slaney mel scale and norm, centred frames)."""
 
     sample_rate_hz: int = Field(default=16_000, gt=0, description="Recordings at another rate are resampled (soxr HQ).")
-    channel: int | Literal["mean"] = Field(default=0, description="Channel used, or `mean` over all of them.")
+    channel: Annotated[int, Field(ge=0)] | Literal["mean"] = Field(
+        default=0, description="Channel used, or `mean` over all of them."
+    )
     n_fft: int = Field(default=1024, ge=16, description="FFT and Hann window length in samples.")
     hop_samples: int = Field(default=512, ge=1, description="Samples from frame to frame.")
     n_mels: int = Field(default=64, ge=8, description="Mel bands.")
@@ -111,7 +114,19 @@ class FitSettings(Section):
     """The detectors, their training data and their thresholds."""
 
     detectors: tuple[DetectorName, ...] = Field(default=("gmm",), min_length=1, description="One model each.")
-    seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 32)], ...] = Field(default=(0,), min_length=1, description="One split and one model for each seed.")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 32)], ...] = Field(
+        default=(0,), min_length=1, description="One split and one model for each seed."
+    )
+    training: Literal["labelled", "assumed_normal"] = Field(
+        default="labelled",
+        description="Train on recordings labelled normal, or take each machine's commissioning window for normal.",
+    )
+    commissioning_nights: int = Field(default=14, ge=1, description="Nights of the commissioning window.")
+    commissioning_from: date | None = Field(default=None, description="First night of a window given by dates.")
+    commissioning_until: date | None = Field(default=None, description="Last night of a window given by dates.")
+    min_training_recordings: int = Field(
+        default=20, ge=1, description="Recordings a commissioning window must hold for a machine to get a model."
+    )
     split: Literal["holdout", "paper"] = Field(
         default="holdout",
         description="Test normals where the archive names no split: holdout min(150, abnormal, normal // 2), "

@@ -153,4 +153,3 @@ def load_model(lake: Lake, key: str, machine: Machine, model_version: str) -> tu
 def versions() -> dict[str, str]:
     """Return the versions that a passport and a report name."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-

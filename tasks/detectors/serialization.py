@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-import skops.io
-
 from storage.errors import ModelIncompatible
 from tasks.detectors.machine_model import MachineModel
 
@@ -38,6 +36,8 @@ TRUSTED: tuple[str, ...] = (
 
 def dumps(model: MachineModel) -> bytes:
     """The model as a skops file (a zip archive with a JSON schema and npy arrays)."""
+    import skops.io  # noqa: PLC0415 - it takes seconds, which only processes that keep models should pay
+
     return _canonical(skops.io.dumps({"format": FORMAT, "model": model.state()}))
 
 
@@ -62,6 +62,8 @@ def _read(data: bytes) -> MachineModel:
     unknown = sorted(set(_types(schema)) - set(TRUSTED))
     if unknown:
         raise ModelIncompatible(f"the stored model holds types that are not allowed: {', '.join(unknown)}")
+    import skops.io  # noqa: PLC0415 - as above
+
     stored = skops.io.loads(data, trusted=list(TRUSTED))
     if stored["format"] != FORMAT:
         raise ModelIncompatible(f"the stored model has format {stored['format']}; this version reads {FORMAT}")

@@ -11,7 +11,7 @@ from storage.lake import Lake
 from storage.models import has_model, set_current
 from tasks.catalog import by_machine, load_catalog
 from tasks.detectors.fit import FitUnit, bounded, fit_unit, variants
-from tasks.detectors.split import split
+from tasks.detectors.roles import assign_roles
 from tasks.features.blocks import EmbeddingSettings
 from tasks.features.representations import parse
 from tasks.features.windows import n_windows
@@ -41,11 +41,9 @@ def fit_models(
 def _missing(lake: Lake, health: HealthSettings, embedding: EmbeddingSettings, fit: FitSettings) -> Iterator[FitUnit]:
     catalog = load_catalog(lake, spectrogram_key(embedding.spectrogram), health, embedding.images.window_frames)
     accepted = catalog.accepted
-    if accepted.empty:
-        return
     columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
     for seed in fit.seeds:
-        roles = split(accepted, seed=seed, mode=fit.split)
+        roles = assign_roles(accepted, fit, seed)
         training_by_machine = by_machine(accepted[roles == "train"])
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             windowed = any(representation.level == "window" for representation in parse(variant.backbone))

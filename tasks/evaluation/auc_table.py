@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from tasks.catalog import MACHINE
 from tasks.evaluation import metrics
 from tasks.settings import EvaluationSettings
 
-MACHINE = ("site", "machine_type", "machine_id", "condition")
 COLUMNS: dict[str, str] = {
     "machine_type": "object",
     "machine_id": "object",
@@ -76,13 +76,15 @@ def auc_table(
     Raises:
         ValueError: a recording has two rows for one seed, or two scores for one backbone, detector and seed.
     """
+    if assignments.empty:
+        return to_frame([], COLUMNS)
     scored = {
         key: rows.set_index("recording_id")[_SCORED] for key, rows in scores.groupby(["backbone", "detector", "seed"])
     }
     nothing = scores.iloc[:0].set_index("recording_id")[_SCORED]
     assignments = assignments.reset_index(drop=True)
-    machine_of = assignments.groupby(list(MACHINE), dropna=False).ngroup()
-    first_rows = assignments.loc[~machine_of.duplicated(), list(MACHINE)]
+    machine_of = assignments.groupby(MACHINE, dropna=False).ngroup()
+    first_rows = assignments.loc[~machine_of.duplicated(), MACHINE]
     machines: list[dict[str, object]] = [
         dict(zip(MACHINE, map(optional_text, row), strict=True)) for row in first_rows.itertuples(index=False)
     ]

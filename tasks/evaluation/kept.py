@@ -14,7 +14,7 @@ from storage.keys import digest
 from storage.lake import Lake
 from storage.tables import SCORES, encode, read_tables
 from tasks.catalog import Catalog
-from tasks.detectors.split import split
+from tasks.detectors.roles import assign_roles
 from tasks.evaluation.auc_table import auc_table
 from tasks.evaluation.summary_table import summary_table
 from tasks.features.blocks import EmbeddingSettings
@@ -92,9 +92,7 @@ def read_scores(lake: Lake, paths: Sequence[str]) -> pd.DataFrame:
 
 def _assignments(catalog: Catalog, fit: FitSettings) -> pd.DataFrame:
     accepted = catalog.accepted
-    if accepted.empty:
-        return pd.DataFrame(columns=["recording_id", "seed", "role", "label"])
-    roles = [accepted.assign(seed=seed, role=split(accepted, seed=seed, mode=fit.split)) for seed in fit.seeds]
+    roles = [accepted.assign(seed=seed, role=assign_roles(accepted, fit, seed)) for seed in fit.seeds]
     return pd.concat(roles, ignore_index=True)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import hmean
 
+from tasks.catalog import MACHINE
 from tasks.evaluation.auc_table import optional_text, to_frame
 
 ALL_TYPES = "all"
@@ -24,7 +25,7 @@ COLUMNS: dict[str, str] = {
     "hmean_pauc": "float64",
     "hmean_dcase": "float64",
 }
-_MACHINE = ["site", "machine_type", "machine_id", "condition", "backbone", "detector"]
+_MODEL_OF_MACHINE = [*MACHINE, "backbone", "detector"]
 _GROUP = ["condition", "domain", "backbone", "detector"]
 
 
@@ -51,7 +52,7 @@ def summary_table(auc: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_over_seeds(auc: pd.DataFrame) -> pd.DataFrame:
-    seeds = auc.groupby([*_MACHINE, "domain"], dropna=False)[["auc", "pauc"]]
+    seeds = auc.groupby([*_MODEL_OF_MACHINE, "domain"], dropna=False)[["auc", "pauc"]]
     complete = seeds.count().eq(seeds.size(), axis=0)
     return seeds.mean().where(complete).reset_index()
 
@@ -59,8 +60,10 @@ def _mean_over_seeds(auc: pd.DataFrame) -> pd.DataFrame:
 def _with_dcase(machines: pd.DataFrame) -> pd.DataFrame:
     """Add `dcase`: each machine's own harmonic mean of three, in its row of domain `all`; else NaN."""
     for domain in ("source", "target"):
-        of_domain = machines.loc[machines["domain"] == domain, [*_MACHINE, "auc"]]
-        machines = machines.merge(of_domain.rename(columns={"auc": domain}), on=_MACHINE, how="left", validate="m:1")
+        of_domain = machines.loc[machines["domain"] == domain, [*_MODEL_OF_MACHINE, "auc"]]
+        machines = machines.merge(
+            of_domain.rename(columns={"auc": domain}), on=_MODEL_OF_MACHINE, how="left", validate="m:1"
+        )
     three = machines[["source", "target", "pauc"]].to_numpy(dtype=np.float64)
     # every machine brings as many values, so the harmonic mean of these is the one over all values
     return machines.assign(dcase=np.where(machines["domain"] == "all", hmean(three, axis=1), np.nan))

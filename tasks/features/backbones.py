@@ -39,9 +39,10 @@ class Backbone:
         # torch's stub of `to` leaves memory_format out.
         self._extractor = extractor.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._precision = precision
+        self._renormalise = _trained_on(source) != (IMAGENET_MEAN, IMAGENET_STD)
         mean, std = (torch.tensor(values, device=device)[:, None, None] for values in _trained_on(source))
         own_mean, own_std = (torch.tensor(v, device=device)[:, None, None] for v in (IMAGENET_MEAN, IMAGENET_STD))
-        self._input = None if torch.equal(mean, own_mean) else (own_std / std, (own_mean - mean) / std)
+        self._scale, self._shift = own_std / std, (own_mean - mean) / std
 
     @torch.inference_mode()
     def __call__(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -50,9 +51,10 @@ class Backbone:
         Args:
             images: float32 (batch, 3, px, px), ImageNet-normalised. A model trained on another normalisation gets it.
         """
-        if self._input is not None:
-            images = images * self._input[0] + self._input[1]
-        images = images.to(self.device).contiguous(memory_format=torch.channels_last)
+        images = images.to(self.device)
+        if self._renormalise:
+            images = images * self._scale + self._shift
+        images = images.contiguous(memory_format=torch.channels_last)
         with (
             torch.autocast(self.device.type, self._precision, enabled=self._precision != torch.float32),
             # TF32 and the choice of the fastest kernel would make the bits depend on what ran before.
@@ -123,7 +125,7 @@ def choose_device(device: str) -> torch.device:
 def _drawn_network(source: str, image_size_px: int) -> nn.Module:
     """Return the network with weights drawn with seed 0; torch's global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         return _network(source, image_size_px)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from storage.arrays import ArraySchema, create_store, finish_store, read_n_frames, read_rows, shape_of, write_block
 from storage.keys import settings_key
@@ -14,7 +15,8 @@ from storage.lake import Lake
 from storage.parts import Part
 from storage.tables import create_table
 from tasks.features.embed import Embedder, feature_size
-from tasks.features.representations import Representation
+from tasks.features.representations import Representation, parse
+from tasks.features.weights import WITHOUT_WEIGHTS, find
 from tasks.features.windows import n_windows
 from tasks.settings import FeatureSettings, ImageSettings, Section, SpectrogramSettings, StoreSettings
 from tasks.spectrograms.blocks import ARRAY as SPECTROGRAM_ARRAY
@@ -26,11 +28,12 @@ _RECEIPT = pa.table({"recording_id": pa.array([], pa.string())})
 
 
 class EmbeddingSettings(Section):
-    """Everything that shapes a feature."""
+    """Everything that shapes a feature; `weights` are (source, sha256) of the backbones."""
 
     spectrogram: SpectrogramSettings
     images: ImageSettings
     features: FeatureSettings
+    weights: tuple[tuple[str, str], ...]
 
     def key(self, representation: Representation) -> str:
         """Return the key of a representation's features; device and batch size change no value."""
@@ -40,8 +43,24 @@ class EmbeddingSettings(Section):
             "images": self.images.model_dump(mode="json"),
             "precision": self.features.precision,
             "random_weights": self.features.random_weights,
+            "weights": dict(self.weights).get(representation.source),
         }
         return settings_key((representation.source, representation.layer), shaping)
+
+
+@functools.lru_cache(maxsize=8)
+def embedding_settings(
+    spectrogram: SpectrogramSettings, images: ImageSettings, features: FeatureSettings
+) -> EmbeddingSettings:
+    """Return the settings with the weights that are found here.
+
+    Raises:
+        StorageUnavailable, SourceForbidden: `features.weights_dir` cannot be listed.
+    """
+    sources = sorted({found.source for text in features.backbones for found in parse(text)})
+    trained = [] if features.random_weights else [source for source in sources if source not in WITHOUT_WEIGHTS]
+    weights = tuple((source, find(source, features).sha256[:8]) for source in trained)
+    return EmbeddingSettings(spectrogram=spectrogram, images=images, features=features, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -117,5 +136,6 @@ def finish_part(
 
 @functools.lru_cache(maxsize=1)
 def _embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
-    """Return this process's embedder: weights are loaded once."""
+    """Return this process's embedder: weights are loaded once, and one thread makes the same bits everywhere."""
+    torch.set_num_threads(1)
     return Embedder(representations, settings.features, settings.images, settings.spectrogram)

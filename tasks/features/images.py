@@ -1,4 +1,4 @@
-"""Windows in dB -> images a backbone trained on ImageNet can take (Müller et al. 2020, section 3.2).
+"""Windows in dB -> images a backbone trained on ImageNet can take (Müller et al. 2020, arXiv 2006.03429).
 
 The definition, step by step: `x = (dB + top_db) / top_db`, clamped to [0, 1]; the matplotlib colour map's entry
 `floor(x * N)` as 8-bit RGB; RGB / 255 in float32, resized bilinearly (antialiased when it shrinks, as torchvision does

@@ -29,7 +29,7 @@ from tasks.features.vision import models
 from tasks.settings import FeatureSettings
 
 State = dict[str, torch.Tensor]
-_WITHOUT_WEIGHTS = (LOGMEL, FAKE)
+WITHOUT_WEIGHTS = (LOGMEL, FAKE)
 _TIMEOUT_S = 30
 _LITE_FILE = "efficientnet-lite0-57934424.pth"
 
@@ -93,7 +93,7 @@ def find(backbone: str, settings: FeatureSettings) -> Weights:
 def list_weights(settings: FeatureSettings) -> list[Weights]:
     """Return one row for every backbone that has weights at all, in the order of `known_sources`; none is read."""
     names = _names(settings.weights_dir)
-    sources = [source for source in known_sources() if source not in _WITHOUT_WEIGHTS]
+    sources = [source for source in known_sources() if source not in WITHOUT_WEIGHTS]
     return [_find(source, settings.weights_dir, names) for source in sources]
 
 
@@ -106,7 +106,7 @@ def require_weights(settings: FeatureSettings) -> None:
     if settings.random_weights:
         return
     for source in dict.fromkeys(found.source for text in settings.backbones for found in parse(text)):
-        if source not in _WITHOUT_WEIGHTS:
+        if source not in WITHOUT_WEIGHTS:
             _find_or_download(source, settings)
 
 
@@ -142,7 +142,7 @@ def fetch_weights(backbones: Iterable[str], destination: str) -> list[str]:
     there = _names(destination)
     uris = []
     for backbone in backbones:
-        if backbone not in known_sources() or backbone in _WITHOUT_WEIGHTS:
+        if backbone not in known_sources() or backbone in WITHOUT_WEIGHTS:
             raise BadConfiguration(f"{backbone!r} has no weights to fetch; `humwatch weights list` shows those that do")
         file, sha256, _ = _own_file(backbone)
         uri = folder.uri_of(file)

@@ -59,7 +59,7 @@ def new_rows(rows: list[dict[str, Any]], known: pd.DataFrame) -> list[dict[str, 
     `known` has recording_id, content_tag and source_uri of the lake's current recordings. A row that supersedes another
     carries its tag as `replaces_tag`.
     """
-    columns = (known[name] for name in ("recording_id", "content_tag", "source_uri")) if len(known) else ((), (), ())
+    columns = (known[name] for name in ("recording_id", "content_tag", "source_uri"))
     seen = {known_id: (tag, uri) for known_id, tag, uri in zip(*columns, strict=True)}
     new = []
     for row in rows:

@@ -36,8 +36,6 @@ REJECTED_COLUMNS = [
 def rejected_table(catalog: Catalog) -> pd.DataFrame:
     """Return rejected.csv: one row a rejected recording, with its reason in a word and in a sentence."""
     rows = catalog.recordings
-    if rows.empty:
-        return pd.DataFrame(columns=REJECTED_COLUMNS)
     rows = rows[rows["status"] == "rejected"]
     return rows.assign(explanation=[EXPLANATIONS[Reason(reason)] for reason in rows["reason"]])[REJECTED_COLUMNS]
 
@@ -45,8 +43,6 @@ def rejected_table(catalog: Catalog) -> pd.DataFrame:
 def fleet_table(catalog: Catalog, auc: pd.DataFrame) -> pd.DataFrame:
     """Return one row a machine and condition: recordings, rejected and training recordings."""
     columns = [*MACHINE, "recordings", "rejected", "n_train"]
-    if catalog.recordings.empty:
-        return pd.DataFrame(columns=columns)
     trained = auc[auc["domain"] == "all"].groupby(MACHINE, dropna=False)["n_train"].max()
     n_train = dict(zip(map(machine_of, trained.index), map(int, trained), strict=True))
     rows = [
@@ -71,11 +67,10 @@ def notes_table(
         passport = get_passport(lake, keys[backbone, detector, seed], machine, model_version)
         said = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
         rows += [(*machine_values, backbone, detector, note) for note in said]
-    if not catalog.accepted.empty:
-        resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
-        for machine, recordings in by_machine(resampled).items():
-            note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"
-            rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
+    resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
+    for machine, recordings in by_machine(resampled).items():
+        note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"
+        rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     return pd.DataFrame(rows, columns=[*columns, "note"], dtype=object)
 
 

@@ -68,7 +68,7 @@ def spectrogram_png(
     axes.set_xlabel("s", labelpad=1)
     axes.set_ylabel("kHz", labelpad=2)
     colorbar = figure.colorbar(image, ax=axes, pad=0.015, aspect=24)
-    colorbar.set_label("dB", labelpad=1)
+    colorbar.set_label("dB", labelpad=4)
     for one in (axes, colorbar.ax):
         one.tick_params(colors=_INK, labelsize=8, length=3)
         one.xaxis.label.set(color=_INK, size=8)

@@ -19,6 +19,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tasks.catalog import MACHINE
 from tasks.reports import tables
 from tasks.reports.clips import choose_clips
 from tasks.reports.figures import interval_svg
@@ -129,7 +130,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
     top = choose_clips(report.scores, _TOP_A_MACHINE, _TOP_RECORDINGS)
     headlines = report.summary[(report.summary["machine_type"] == "all") & (report.summary["domain"] == "all")]
     return {
-        "n_machines": len(tables.keyed(report.fleet)[tables.MACHINE[:3]].drop_duplicates()),
+        "n_machines": len(tables.keyed(report.fleet)[MACHINE[:3]].drop_duplicates()),
         "headlines": _capped(headlines, _MAX_HEADLINES),
         "fleet": fleet,
         "seeds": report.auc["seed"].nunique(),

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from tasks.catalog import MACHINE
 from tasks.reports.figures import FloatArray, RocLine, distribution_svg, roc_svg
 
-MACHINE = ["site", "machine_type", "machine_id", "condition"]
 MODEL = ["backbone", "detector"]
 
 MAX_GROUPS = 3_000  # machines x models in the fleet table: about 1.5 MB of HTML

@@ -16,7 +16,7 @@ from storage.parts import Part
 from storage.tables import SCORES, create_table
 from tasks.catalog import Catalog, by_machine
 from tasks.detectors.fit import Variant, load_model, variants
-from tasks.detectors.split import split
+from tasks.detectors.roles import assign_roles
 from tasks.features.blocks import EmbeddingSettings
 from tasks.features.gather import gather
 from tasks.features.representations import parse
@@ -50,9 +50,7 @@ class ScoreUnit:
 def plan_scores(lake: Lake, catalog: Catalog, embedding: EmbeddingSettings, fit: FitSettings) -> Iterator[ScoreUnit]:
     """Yield a unit for every part with recordings of machines that have a current model, for every variant."""
     accepted = catalog.accepted
-    if accepted.empty:
-        return
-    with_roles = {seed: accepted.assign(role=split(accepted, seed=seed, mode=fit.split)) for seed in fit.seeds}
+    with_roles = {seed: accepted.assign(role=assign_roles(accepted, fit, seed)) for seed in fit.seeds}
     machines = by_machine(accepted)
     for variant in variants(embedding.features.backbones, fit):
         key = variant.key(embedding, fit)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
+from storage.errors import TerminalError
 from storage.keys import settings_key
 from storage.lake import Lake
 from storage.parts import Part, PartStore, read_part
@@ -108,6 +109,14 @@ def fill_block(block: SpectrogramBlock) -> int:
         write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
     create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
     return len(wanted)
+
+
+def try_block(block: SpectrogramBlock) -> tuple[Part, int | TerminalError]:
+    """Fill a block; bytes that cannot be had are returned as the error, so that other parts go on."""
+    try:
+        return block.part, fill_block(block)
+    except TerminalError as error:
+        return block.part, error
 
 
 def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:

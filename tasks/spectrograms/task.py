@@ -12,7 +12,15 @@ from storage.lake import Lake
 from storage.parts import Part, read_part
 from tasks.catalog import current_recordings
 from tasks.settings import DaskSettings, HealthSettings, SpectrogramSettings, StoreSettings
-from tasks.spectrograms.blocks import ARRAY, SpectrogramBlock, begin_store, fill_block, finish_part, spectrogram_key
+from tasks.spectrograms.blocks import (
+    ARRAY,
+    SpectrogramBlock,
+    begin_store,
+    fill_block,
+    finish_part,
+    spectrogram_key,
+    try_block,
+)
 from tasks.task import run_on_workers, stage
 
 
@@ -37,7 +45,7 @@ def compute_spectrograms(
     lake = Lake.open(lake_uri)
     recordings, parts = current_recordings(lake)
     current: dict[str, set[int]] = defaultdict(set)
-    for part_id, row in zip(recordings["part_id"], recordings["row"], strict=True) if parts else ():
+    for part_id, row in zip(recordings["part_id"], recordings["row"], strict=True):
         current[part_id].add(row)
     key = spectrogram_key(spectrogram)
     missing = [
@@ -59,7 +67,7 @@ def compute_spectrograms(
     units = [block for part in missing for block in blocks(part)]
     failed: dict[Part, TerminalError] = {}
     decoded = 0
-    for part, count in run_on_workers("spectrograms", _fill, units, len(units), dask.blocks_in_flight):
+    for part, count in run_on_workers("spectrograms", try_block, units, len(units), dask.blocks_in_flight):
         if isinstance(count, TerminalError):
             failed[part] = count
         else:
@@ -68,10 +76,3 @@ def compute_spectrograms(
         if part not in failed:
             finish_part(lake, part, read_part(lake, part), spectrogram)
     return SpectrogramSummary(decoded, tuple((part.table_path, error) for part, error in failed.items()))
-
-
-def _fill(block: SpectrogramBlock) -> tuple[Part, int | TerminalError]:
-    try:
-        return block.part, fill_block(block)
-    except TerminalError as error:
-        return block.part, error

@@ -7,6 +7,7 @@ import zipfile
 from typing import ClassVar
 
 import fsspec
+from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
 
@@ -103,3 +104,26 @@ def counted(name, data):
         file.write(data)
     fs.requests.clear()
     return f"counted://{name}"
+
+
+class _Forbidding(MemoryFileSystem):
+    def cat_file(self, path, **kwargs):
+        if not self.exists(path):
+            raise PermissionError(path)
+        return super().cat_file(path, **kwargs)
+
+
+class BucketFileSystem(AsyncFileSystemWrapper):
+    """Memory as an object store, which says "forbidden" of what is not there, as S3 does without ListBucket."""
+
+    protocol = "bucket"
+
+    def __init__(self, **kwargs):
+        super().__init__(_Forbidding(), **kwargs)
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return MemoryFileSystem._strip_protocol(path.removeprefix("bucket://"))
+
+
+fsspec.register_implementation("bucket", BucketFileSystem, clobber=True)

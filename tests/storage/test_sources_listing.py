@@ -128,7 +128,9 @@ def test_the_tag_follows_the_bytes(tmp_path):
         (member,) = listed(written(tmp_path / name, data)).members
         return member.content_tag
 
-    assert tag("x.zip", zip_bytes({"a.wav": b"123"})) == tag("x.zip", zip_bytes({"a.wav": b"123"}, zipfile.ZIP_DEFLATED))
+    assert tag("x.zip", zip_bytes({"a.wav": b"123"})) == tag(
+        "x.zip", zip_bytes({"a.wav": b"123"}, zipfile.ZIP_DEFLATED)
+    )
     assert tag("x.zip", zip_bytes({"a.wav": b"123"})) != tag("x.zip", zip_bytes({"a.wav": b"124"}))
     # the time in a compressed tar says nothing: its bytes are read anyhow
     same = {tag("x.tgz", tar_bytes({"a.wav": b"123"}, "w:gz", mtime)) for mtime in (1, 2)}
@@ -422,3 +424,19 @@ def test_a_manifest_that_cannot_be_read_is_not_ignored(tmp_path, data):
     file = written(tmp_path / ("x.zip" if data[:2] == b"PK" else "x.tar"), data)
     with pytest.raises(SourceUnreadable, match=r"manifest\.csv"):
         listed(file)
+
+
+def test_a_bucket_that_forbids_what_is_not_there():
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/plant/in/x.zip", ARCHIVES["x.zip"])
+    memory.pipe_file("/plant/in/night/a.wav", b"1")
+    listing = listed("bucket://plant/in/x.zip")
+    assert ([member.member for member in listing.members], listing.manifests) == (sorted(FILES), ())
+    memory.pipe_file("/plant/in/manifest.csv", b"path\n")
+    assert [manifest.prefix for manifest in listed("bucket://plant/in/x.zip").manifests] == [""]
+    folder = listed("bucket://plant/in")
+    assert [member.path for member in folder.members] == [
+        "in/night/a.wav",
+        *(f"in/x.zip/{name}" for name in sorted(FILES)),
+    ]
+    assert [manifest.prefix for manifest in folder.manifests] == ["in/"]

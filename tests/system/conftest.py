@@ -1,16 +1,21 @@
 """The command line as users run it, in this process, with the fake backbone unless a test says otherwise."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
 import sys
+import time
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+import distributed
 import pandas as pd
 import pytest
 
-FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2", "--workers", "2")
+FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
 
 
 @dataclass
@@ -29,11 +34,45 @@ class Ran:
         return pd.read_parquet(Path(self.summary["report"]).parent / f"{name}.parquet")
 
 
-def run_humwatch(*arguments, env=None) -> Ran:
-    """Run `humwatch ... --json` in a process of its own, as a user does."""
+def run_humwatch(*arguments, env=None, alone=False) -> Ran:
+    """Run `humwatch ... --json` in a process of its own, as a user does.
+
+    To save starting them each time, runs share one Prefect server and one Dask scheduler with two workers, reached as a
+    team reaches theirs; `alone=True` gives a run its own, the embedded ones.
+    """
     command = [sys.executable, "-m", "flows", *map(str, arguments), "--json"]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **(env or {})})
+    shared = {} if alone else {"PREFECT_API_URL": _prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
+    environment = {**os.environ, **shared, **(env or {})}
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+@functools.cache
+def _prefect_api() -> str:
+    port = 20_000 + os.getpid() % 10_000
+    url = f"http://127.0.0.1:{port}/api"
+    server = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    atexit.register(server.terminate)
+    for _ in range(240):
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=1):
+                return url
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError("the Prefect server did not start")
+
+
+@functools.cache
+def _dask_address() -> str:
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
+    )
+    atexit.register(cluster.close)
+    return cluster.scheduler_address
 
 
 @pytest.fixture

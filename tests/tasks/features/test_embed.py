@@ -47,16 +47,23 @@ def test_a_windows_features_are_torchvisions_on_its_image():
 
 
 @pytest.mark.parametrize(
-    "text", ["fake/2x2/mean,std", "resnet18", "squeezenet1_1/1x1", "alexnet", "efficientnet_lite0"]
+    ("text", "precision"),
+    [
+        ("fake/2x2/mean,std", "float32"),
+        ("resnet18", "float32"),
+        ("squeezenet1_1/1x1", "float32"),
+        ("alexnet", "float32"),
+        ("efficientnet_lite0", "float32"),
+        ("resnet18", "bfloat16"),
+    ],
 )
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_same_bits_however_rows_are_split_into_calls(text, precision):
     made, (wanted,) = embedder(text, precision=precision)
     values = spectrograms()
     whole = made.embed(values, N_FRAMES)[wanted]
     again = made.embed(values, N_FRAMES)[wanted]
     np.testing.assert_array_equal(again, whole)
-    for splits in ([1, 2, 3, 4, 5], [4], [3, 5]):
+    for splits in ([1, 2, 3, 4, 5], [4]):
         parts = [
             made.embed(part, count)[wanted]
             for part, count in zip(np.split(values, splits), np.split(N_FRAMES, splits), strict=True)
@@ -118,11 +125,11 @@ def test_log_mel_cells_may_be_kept_as_they_are():
 
 
 def test_a_recording_is_the_statistics_of_all_its_windows():
-    made, (maps, vector) = embedder("resnet18/recording", "alexnet/mean,std/recording")
-    windows, (one_map, one_vector) = embedder("resnet18", "alexnet")
+    made, (maps, vector) = embedder("resnet18/recording", "resnet18@fc/mean,std/recording")
+    windows, (one_map, one_vector) = embedder("resnet18", "resnet18@fc")
     found, per_window = made.embed(spectrograms(), N_FRAMES), windows.embed(spectrograms(), N_FRAMES)
     assert found[maps].shape == (6, 1, 512)
-    assert found[vector].shape == (6, 1, 8192)
+    assert found[vector].shape == (6, 1, 2000)
     for row, count in enumerate(COUNTS):
         if not count:
             assert np.isnan(found[maps][row]).all()

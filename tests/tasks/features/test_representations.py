@@ -46,10 +46,24 @@ def test_fused_representations_keep_their_order():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "resnet18@", "resnet18/", "resnet18/2", "resnet18/2x", "resnet18/std", "resnet18/std,mean", "resnet18/mean,mean",
-     "resnet18/clip", "resnet18/window/2x2", "resnet18/mean/2x2", "resnet18/-1x1", "resnet18+", "resnet18 resnet34",
-     "resnet18/٢x٢"],
-)  # fmt: skip
+    [
+        "",
+        "resnet18@",
+        "resnet18/",
+        "resnet18/2",
+        "resnet18/2x",
+        "resnet18/std",
+        "resnet18/std,mean",
+        "resnet18/mean,mean",
+        "resnet18/clip",
+        "resnet18/window/2x2",
+        "resnet18/mean/2x2",
+        "resnet18/-1x1",
+        "resnet18+",
+        "resnet18 resnet34",
+        "resnet18/٢x٢",
+    ],
+)
 def test_bad_text_says_what_is_allowed(text):
     with pytest.raises(BadConfiguration, match=r"SOURCE\[@LAYER\]"):
         parse(text)

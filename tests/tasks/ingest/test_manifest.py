@@ -88,7 +88,9 @@ def test_where_paths_point(prefix, row):
     assert facts.site == "oslo"
 
 
-@pytest.mark.parametrize(("prefix", "row"), [("pump.zip/", "fan/0.wav"), ("fan.zip/", "an/0.wav"), ("fan.zip/", "00.wav")])
+@pytest.mark.parametrize(
+    ("prefix", "row"), [("pump.zip/", "fan/0.wav"), ("fan.zip/", "an/0.wav"), ("fan.zip/", "00.wav")]
+)
 def test_where_they_do_not_point(prefix, row):
     (facts,) = facts_of(f"path,site\n{row},oslo\n", "fan.zip/fan/0.wav", prefix=prefix)
     assert (facts.site, facts.problem) == (None, None)

@@ -9,7 +9,7 @@ import pytest
 from storage.errors import BadConfiguration
 from storage.reasons import Reason
 from tasks.ingest.names import compile_pattern, file_key, read_name
-from tasks.ingest.times import parse_time, time_of
+from tasks.ingest.times import date_of, parse_time, strip_dates, time_of
 
 NOTHING = {
     "site": None,
@@ -177,7 +177,9 @@ def test_given_facts_shape_the_batch():
 
 
 def test_the_pattern_wins_over_names_and_leaves_the_rest_to_them():
-    pattern = compile_pattern(r"(?P<site>\w+)/[^/]+/(?P<machine_id>P\d+)_(?P<recorded_at>\d{8}T\d{6}Z)_(?P<label>\w+)\.wav$")
+    pattern = compile_pattern(
+        r"(?P<site>\w+)/[^/]+/(?P<machine_id>P\d+)_(?P<recorded_at>\d{8}T\d{6}Z)_(?P<label>\w+)\.wav$"
+    )
     named = read_name("oslo/pump/P07_20261121T020000Z_anomaly.wav", pattern)
     assert named.site == "oslo"
     assert named.machine_id == "P07"
@@ -236,6 +238,26 @@ def test_file_key_by_the_pattern_s_index():
 )
 def test_times_in_names(text, time):
     assert time_of(text) == time
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "rest"),
+    [
+        ("2026-11-21", "2026-11-21", ""),
+        ("night_20261121_b", "2026-11-21", "night__b"),
+        ("2026-11-21 to 20261121", "2026-11-21", " to "),
+        ("2026-11-01_2026-11-30", None, "_"),
+        ("serial_20261321", None, "serial_20261321"),
+        ("2026-1121", None, "2026-1121"),
+        ("120261121", None, "120261121"),
+    ],
+)
+def test_dates_in_names(text, date, rest):
+    assert (date_of(text), strip_dates(text)) == (date, rest)
+
+
+def test_no_pattern():
+    assert compile_pattern(None) is None
 
 
 def test_times_in_tables():
