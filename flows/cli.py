@@ -22,12 +22,14 @@ from rich.table import Table
 
 from flows.console import auc_table, live_progress, print_table
 from flows.pipeline import STAGES, RunFailed, StageName, pipeline
-from flows.settings import PresetName, Settings, load
+from flows.settings import PresetName, load
 from flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
 from storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
 from storage.lake import Lake
 from tasks.evaluation.kept import read_evaluation
 from tasks.features.weights import fetch_weights, list_weights
+from tasks.settings import Settings
+from tasks.work import Work
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 weights_app = typer.Typer(no_args_is_help=True, help="Backbone weights: which are here, and staging them.")
@@ -163,7 +165,7 @@ def _execute(
     status = None
     try:
         with live_progress(quiet=as_json):
-            summary = pipeline(lake, [_absolute(source) for source in sources], settings(), stages, command)
+            summary = pipeline(Work(lake, settings()), [_absolute(source) for source in sources], stages, command)
     except RunFailed as failure:
         summary = failure.summary
     except (BadConfiguration, WeightsNotFound) as error:

@@ -10,25 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from storage.errors import BadConfiguration
-from tasks.features.blocks import EmbeddingSettings, embedding_settings
 from tasks.features.representations import parse
-from tasks.settings import (
-    DaskSettings,
-    EvaluationSettings,
-    FeatureSettings,
-    FitSettings,
-    HealthSettings,
-    ImageSettings,
-    IngestSettings,
-    ReportSettings,
-    SpectrogramSettings,
-    StoreSettings,
-)
+from tasks.settings import Settings
 
 PresetName = Literal["default", "paper", "fast"]
 
@@ -44,46 +32,6 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
     # Small images and single windows: a look at the data in a fifth of the time, at the cost of detail.
     "fast": {"images": {"image_size_px": 64, "window_hop_frames": 64}},
 }
-
-
-class Settings(BaseSettings):
-    """Every setting of a run."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="HUMWATCH_",
-        env_nested_delimiter="__",
-        frozen=True,
-        extra="forbid",
-        nested_model_default_partial_update=True,
-    )
-
-    ingest: IngestSettings = Field(default=IngestSettings(), description="Sources and names")
-    health: HealthSettings = Field(default=HealthSettings(), description="Rejection of broken recordings")
-    spectrogram: SpectrogramSettings = Field(default=SpectrogramSettings(), description="Log-mel spectrograms")
-    images: ImageSettings = Field(default=ImageSettings(), description="Windows and images")
-    features: FeatureSettings = Field(default=FeatureSettings(), description="Backbones")
-    fit: FitSettings = Field(default=FitSettings(), description="Detectors, splits and thresholds")
-    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
-    report: ReportSettings = Field(default=ReportSettings(), description="The published page")
-    dask: DaskSettings = Field(default=DaskSettings(), description="Workers")
-    store: StoreSettings = Field(default=StoreSettings(), description="Layout of the Zarr stores")
-
-    @property
-    def embedding(self) -> EmbeddingSettings:
-        """What shapes features, as the stages take it."""
-        return embedding_settings(self.spectrogram, self.images, self.features)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings names them all
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take the environment, unless `load` says in which order; never a .env file nobody asked for."""
-        return init_settings, env_settings
 
 
 def load(
@@ -107,22 +55,27 @@ def load(
         raise BadConfiguration(f"unknown preset {preset!r}; there are {', '.join(get_args(PresetName))}")
     layers = [_assigned(assignments), dict(flags or {}), _read(config_file) if config_file else {}]
 
-    class Layered(Settings):
+    class Layered(Settings, BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix="HUMWATCH_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        )
+
         @classmethod
-        def settings_customise_sources(  # type: ignore[override]
+        def settings_customise_sources(  # type: ignore[override] - we take none of the usual sources
             cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             given = [_Layer(settings_cls, values) for values in layers]
             return (*given, EnvSettingsSource(settings_cls), _Layer(settings_cls, PRESETS[preset]))
 
     try:
-        values = {name: getattr(loaded, name) for loaded in [Layered()] for name in Settings.model_fields}
+        layered = Layered()
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise BadConfiguration(problems) from error
-    for text in values["features"].backbones:
+    settings = Settings(**{name: getattr(layered, name) for name in Settings.model_fields})
+    for text in settings.features.backbones:
         parse(text)
-    return Settings(**values)
+    return settings
 
 
 class _Layer(PydanticBaseSettingsSource):

@@ -6,8 +6,8 @@ import sys
 
 from pydantic import BaseModel
 
-from flows.settings import PRESETS, Settings
-from tasks.settings import Section
+from flows.settings import PRESETS
+from tasks.settings import Section, Settings
 
 HEADER = """\
 # Settings

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from flows.settings import Settings
 from storage.errors import HumwatchError
-from storage.lake import Lake
-from tasks.catalog import load_catalog
-from tasks.spectrograms.blocks import spectrogram_key
+from tasks.work import Work
 
 DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
 
@@ -49,18 +46,15 @@ class RunSummary:
     recording_ids: frozenset[str] | None = None
     evaluation_id: str | None = None
 
-    def count(self, lake: Lake, settings: Settings) -> None:
-        """Count the recordings of the sources given (without sources: of the lake) and judge their share of rejects."""
-        catalog = load_catalog(
-            lake, spectrogram_key(settings.spectrogram), settings.health, settings.images.window_frames
-        )
-        rows = catalog.recordings
+    def count(self, work: Work) -> None:
+        """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
+        rows = work.catalog(work.open_lake()).within(work.scope).recordings
         if self.recording_ids is not None:
             rows = rows[rows["recording_id"].isin(self.recording_ids)]
         self.listed = len(rows)
         self.rejected = int((rows["status"] == "rejected").sum())
         self.accepted = self.listed - self.rejected
-        self.degraded = self.rejected > settings.ingest.max_rejected_fraction * self.listed
+        self.degraded = self.rejected > work.settings.ingest.max_rejected_fraction * self.listed
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""

@@ -50,7 +50,10 @@ def create_store(
     lake: Lake, path: str, schema: ArraySchema, coordinates: Mapping[str, Sequence[str]], attributes: Mapping[str, Any]
 ) -> None:
     """Write the schema of a store and its text coordinates along `recording`; what another writer began stays."""
-    group = zarr.open_group(lake.zarr_store(path), mode="a", attributes=dict(attributes), zarr_format=3)
+    store = lake.zarr_store(path)
+    with contextlib.suppress(zarr.errors.ContainsGroupError):
+        zarr.create_group(store, attributes=dict(attributes), zarr_format=3)
+    group = zarr.open_group(store, mode="r+", zarr_format=3)
     for name, values in coordinates.items():
         # Written every time: a writer killed between the schema and the values leaves a coordinate of empty text.
         _coordinate(group, name, schema.shape[0], "string")[:] = np.asarray(values, dtype=object)

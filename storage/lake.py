@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +71,7 @@ class Lake:
         """Write or replace an object; a reader sees the old bytes or the new ones."""
         with translated_errors(self.uri_of(path)):
             if self._local:
-                temporary = self._write_beside(path, data)
-                temporary.replace(self._full(path))
+                self._put(path, data, os.replace)
             else:
                 self._fs.pipe_file(self._full(path), data)
 
@@ -80,14 +82,7 @@ class Lake:
         """
         with translated_errors(self.uri_of(path)):
             if self._local:
-                temporary = self._write_beside(path, data)
-                try:
-                    os.link(temporary, self._full(path))
-                except FileExistsError:
-                    return False
-                finally:
-                    temporary.unlink()
-                return True
+                return self._put(path, data, os.link)
             try:
                 self._fs.pipe_file(self._full(path), data, mode="create")
             except FileExistsError:
@@ -117,10 +112,11 @@ class Lake:
     def delete(self, path: str) -> None:
         """Delete an object or everything below a prefix; nothing happens when it is not there."""
         with translated_errors(self.uri_of(path)):
-            try:
-                self._fs.rm(self._full(path), recursive=True)
-            except FileNotFoundError:
+            if self._local:
+                _delete(Path(self._full(path)))
                 return
+            with suppress(FileNotFoundError):
+                self._fs.rm(self._full(path), recursive=True)
 
     def zarr_store(self, path: str) -> zarr.abc.store.Store:
         """Return the Zarr store rooted at `path`."""
@@ -131,16 +127,49 @@ class Lake:
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
 
-    def _write_beside(self, path: str, data: bytes) -> Path:
+    def _put(self, path: str, data: bytes, move: Callable[[Path, Path], None], attempts: int = 5) -> bool:
+        """Write a file beside its place and `move` it there; False when the place is taken."""
         target = Path(self._full(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
         try:
-            with temporary.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
+            with _written_beside(target, data) as temporary:
+                move(temporary, target)
+        except FileExistsError:
+            if not target.exists():
+                raise  # a folder on the way is a file
+            return False
+        except FileNotFoundError:
+            # Another writer has just deleted the folder with all that was in it.
+            if attempts == 1:
+                raise
+            return self._put(path, data, move, attempts - 1)
+        return True
+
+
+@contextmanager
+def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _delete(path: Path) -> None:
+    """Delete a file or a folder while others may be writing or deleting there; what they add meanwhile stays."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    try:
+        for entry in list(path.iterdir()):
+            _delete(entry)
+        path.rmdir()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
             raise
-        return temporary

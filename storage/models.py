@@ -68,18 +68,50 @@ def get_passport(lake: Lake, key: str, machine: Machine, version: str) -> dict[s
 
 
 def set_current(lake: Lake, key: str, machine: Machine, version: str) -> None:
-    """Make a version the one that scores new recordings."""
-    if current_version(lake, key, machine) != version:
-        lake.write(f"{_folder(key, machine)}/current.json", json.dumps({"version": version}).encode())
+    """Make a version the one that scores new recordings; the one it replaces is remembered for `roll_back`."""
+    replaced = current_version(lake, key, machine)
+    if replaced != version:
+        _write_pointer(lake, key, machine, {"version": version, "previous": replaced})
+
+
+def roll_back(lake: Lake, key: str, machine: Machine) -> str | None:
+    """Make the previous version current again and return it; None, and nothing changed, when there is none."""
+    pointer = _read_pointer(lake, key, machine)
+    previous = pointer.get("previous")
+    if previous is not None:
+        _write_pointer(lake, key, machine, {"version": previous, "previous": pointer["version"]})
+    return previous
 
 
 def current_version(lake: Lake, key: str, machine: Machine) -> str | None:
     """Return the current version, None when the machine has no model."""
+    return _read_pointer(lake, key, machine).get("version")
+
+
+def put_gate(lake: Lake, key: str, machine: Machine, result: Mapping[str, Any]) -> None:
+    """Keep the outcome of a machine's last retraining, accepted or refused."""
+    lake.write(f"{_folder(key, machine)}/gate.json", json.dumps(dict(result), sort_keys=True, indent=1).encode())
+
+
+def get_gate(lake: Lake, key: str, machine: Machine) -> dict[str, Any] | None:
+    """Return the outcome of a machine's last retraining, None when it was never retrained."""
     try:
-        version: str = lake.read_json(f"{_folder(key, machine)}/current.json")["version"]
+        gate: dict[str, Any] = lake.read_json(f"{_folder(key, machine)}/gate.json")
     except SourceNotFound:
         return None
-    return version
+    return gate
+
+
+def _read_pointer(lake: Lake, key: str, machine: Machine) -> dict[str, str | None]:
+    try:
+        pointer: dict[str, str | None] = lake.read_json(f"{_folder(key, machine)}/current.json")
+    except SourceNotFound:
+        return {}
+    return pointer
+
+
+def _write_pointer(lake: Lake, key: str, machine: Machine, pointer: Mapping[str, str | None]) -> None:
+    lake.write(f"{_folder(key, machine)}/current.json", json.dumps(dict(pointer)).encode())
 
 
 def _folder(key: str, machine: Machine) -> str:

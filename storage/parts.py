@@ -70,7 +70,11 @@ class PartStore:
 
     def receipt_path(self, block: int) -> str:
         """What the writer of a block leaves behind when its shard is written."""
-        return f"{self.stem}.blocks/{block:06d}.parquet"
+        return f"{self._receipts}/{block:06d}.parquet"
+
+    def list_receipts(self, lake: Lake) -> list[str]:
+        """Return the receipts that are there, in the order of their blocks."""
+        return lake.list(self._receipts, ".parquet")
 
     def is_complete(self, lake: Lake) -> bool:
         """Whether the mark exists."""
@@ -79,7 +83,7 @@ class PartStore:
     def mark(self, lake: Lake, inputs: Mapping[str, Any]) -> bool:
         """Mark the store complete and drop its receipts; False when another writer was first."""
         first = lake.create(self.mark_path, json.dumps(dict(inputs), sort_keys=True).encode())
-        lake.delete(f"{self.stem}.blocks")
+        lake.delete(self._receipts)
         return first
 
     def read_mark(self, lake: Lake) -> dict[str, Any]:
@@ -93,6 +97,10 @@ class PartStore:
         except SourceNotFound as error:
             raise NotComplete(f"{lake.uri_of(self.zarr_path)} is not complete: it has no mark") from error
         return mark
+
+    @property
+    def _receipts(self) -> str:
+        return f"{self.stem}.blocks"
 
 
 def part_id(contents: Iterable[tuple[str, str, str]]) -> str:

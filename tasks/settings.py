@@ -99,7 +99,8 @@ class FeatureSettings(Section):
         default=("squeezenet1_1",),
         min_length=1,
         description="Representations, each crossed with every detector: `NAME[@LAYER][/FxT][/mean,std]"
-        "[/window|recording]`, several joined by `+` are fused. NAME is a torchvision model, `efficientnet_lite0`, `logmel` or `fake`.",
+        "[/window|recording]`, several joined by `+` are fused. NAME is a torchvision model, `efficientnet_lite0`, "
+        "`logmel` or `fake`.",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Arithmetic of the backbone.")
     batch_size: int = Field(default=32, ge=1, description="Images in a batch; the last one is padded to it.")
@@ -196,3 +197,18 @@ class StoreSettings(Section):
         if self.block_recordings % self.chunk_recordings:
             raise ValueError("block_recordings must be a multiple of chunk_recordings")
         return self
+
+
+class Settings(Section):
+    """Every setting of a run."""
+
+    ingest: IngestSettings = Field(default=IngestSettings(), description="Sources and names")
+    health: HealthSettings = Field(default=HealthSettings(), description="Rejection of broken recordings")
+    spectrogram: SpectrogramSettings = Field(default=SpectrogramSettings(), description="Log-mel spectrograms")
+    images: ImageSettings = Field(default=ImageSettings(), description="Windows and images")
+    features: FeatureSettings = Field(default=FeatureSettings(), description="Backbones")
+    fit: FitSettings = Field(default=FitSettings(), description="Detectors, splits and thresholds")
+    evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
+    report: ReportSettings = Field(default=ReportSettings(), description="The published page")
+    dask: DaskSettings = Field(default=DaskSettings(), description="Workers")
+    store: StoreSettings = Field(default=StoreSettings(), description="Layout of the Zarr stores")

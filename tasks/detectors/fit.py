@@ -101,7 +101,7 @@ def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, max_windows: in
 
 
 def fit_unit(unit: FitUnit) -> str:
-    """Fit a model, calibrate its threshold on out-of-fold recordings, keep it and make it current; return its version."""
+    """Fit a model, calibrate it on out-of-fold recordings, keep it and make it current; return its version."""
     lake = Lake(unit.lake_uri)
     windows = [
         gather(lake, unit.parts, unit.training, representation, unit.embedding)

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from storage.lake import Lake
-from storage.models import has_model, set_current
-from tasks.catalog import by_machine, load_catalog
+from storage.models import current_version, has_model, set_current
+from tasks.catalog import by_machine
 from tasks.detectors.fit import FitUnit, bounded, fit_unit, variants
 from tasks.detectors.roles import assign_roles
-from tasks.features.blocks import EmbeddingSettings
 from tasks.features.representations import parse
 from tasks.features.windows import n_windows
-from tasks.settings import DaskSettings, FitSettings, HealthSettings
-from tasks.spectrograms.blocks import spectrogram_key
+from tasks.scope import Scope
 from tasks.task import run_on_workers, stage
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -28,30 +27,33 @@ class FitSummary:
 
 
 @stage("fit")
-def fit_models(
-    lake_uri: str, health: HealthSettings, embedding: EmbeddingSettings, fit: FitSettings, dask: DaskSettings
-) -> FitSummary:
-    """Fit a model for every machine with training recordings and every variant that has none for this training set."""
-    lake = Lake.open(lake_uri)
-    units = list(_missing(lake, health, embedding, fit))
-    fitted = sum(1 for _ in run_on_workers("fit", fit_unit, units, len(units), dask.blocks_in_flight))
-    return FitSummary(fitted)
+def fit_models(work: Work) -> FitSummary:
+    """Fit a model for every machine with training recordings and every variant that has none for this training set.
+
+    Under `assumed_normal` a machine that has a model keeps it: only `retrain` replaces it, behind its gate.
+    """
+    lake = work.open_lake()
+    units = list(_missing(lake, work))
+    in_flight = work.settings.dask.blocks_in_flight
+    return FitSummary(sum(1 for _ in run_on_workers("fit", fit_unit, units, len(units), in_flight)))
 
 
-def _missing(lake: Lake, health: HealthSettings, embedding: EmbeddingSettings, fit: FitSettings) -> Iterator[FitUnit]:
-    catalog = load_catalog(lake, spectrogram_key(embedding.spectrogram), health, embedding.images.window_frames)
-    accepted = catalog.accepted
+def _missing(lake: Lake, work: Work) -> Iterator[FitUnit]:
+    catalog = work.catalog(lake)
+    embedding, fit = work.embedding, work.settings.fit
     columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
     for seed in fit.seeds:
-        roles = assign_roles(accepted, fit, seed)
-        training_by_machine = by_machine(accepted[roles == "train"])
+        roles = assign_roles(catalog.accepted, fit, seed)
+        wanted = Scope(machines=work.scope.machines).recordings(catalog.accepted[roles == "train"])
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             windowed = any(representation.level == "window" for representation in parse(variant.backbone))
-            for machine, rows in training_by_machine.items():
+            for machine, rows in by_machine(wanted).items():
                 counts = np.array([n_windows(int(n), embedding.images) if windowed else 1 for n in rows["n_frames"]])
                 training = bounded(rows[columns], counts, fit.max_windows, seed)
                 parts = {part_id: catalog.parts[part_id] for part_id in training["part_id"].unique()}
                 unit = FitUnit(lake.uri, machine, variant, training, parts, embedding, fit)
+                if fit.training == "assumed_normal" and current_version(lake, unit.key, machine):
+                    continue
                 if has_model(lake, unit.key, machine, unit.version):
                     set_current(lake, unit.key, machine, unit.version)
                 else:

@@ -17,9 +17,8 @@ from tasks.catalog import Catalog
 from tasks.detectors.roles import assign_roles
 from tasks.evaluation.auc_table import auc_table
 from tasks.evaluation.summary_table import summary_table
-from tasks.features.blocks import EmbeddingSettings
 from tasks.scoring.score import plan_scores
-from tasks.settings import EvaluationSettings, FitSettings
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -30,21 +29,21 @@ class Evaluation:
     summary: pd.DataFrame
 
 
-def evaluate(
-    lake: Lake, catalog: Catalog, embedding: EmbeddingSettings, fit: FitSettings, evaluation: EvaluationSettings
-) -> str:
-    """Evaluate the current scores of every machine unless that is done already; return the evaluation's id.
+def evaluate(lake: Lake, work: Work) -> str:
+    """Evaluate the current scores of every machine in scope unless that is done already; return the evaluation's id.
 
     Raises:
         NotComplete: a part has not been scored by the current models.
     """
-    paths = score_paths(lake, catalog, embedding, fit)
-    assignments = _assignments(catalog, fit)
+    settings = work.settings
+    backbones, fit, evaluation = settings.features.backbones, settings.fit, settings.evaluation
+    paths = score_paths(lake, work)
+    assignments = _assignments(work.catalog(lake), work)
     known = assignments[["recording_id", "seed", "role", "label"]].astype(object)
     contents = {
         "scores": paths,
         "recordings": known.where(known.notna(), None).to_numpy().tolist(),
-        "grid": [embedding.features.backbones, fit.detectors, fit.seeds],
+        "grid": [backbones, fit.detectors, fit.seeds],
         "settings": evaluation.model_dump(mode="json"),
     }
     evaluation_id = digest(contents, 12)
@@ -56,7 +55,7 @@ def evaluate(
             assignments,
             scores,
             evaluation,
-            backbones=embedding.features.backbones,
+            backbones=backbones,
             detectors=fit.detectors,
             seeds=fit.seeds,
         )
@@ -71,13 +70,13 @@ def read_evaluation(lake: Lake, evaluation_id: str) -> Evaluation:
     return Evaluation(*(_read(lake, _path(evaluation_id, name)) for name in ("auc", "summary")))
 
 
-def score_paths(lake: Lake, catalog: Catalog, embedding: EmbeddingSettings, fit: FitSettings) -> list[str]:
+def score_paths(lake: Lake, work: Work) -> list[str]:
     """Return the score tables of the current models.
 
     Raises:
         NotComplete: one of them is not there.
     """
-    paths = [unit.path for unit in plan_scores(lake, catalog, embedding, fit)]
+    paths = [unit.path for unit in plan_scores(lake, work)]
     missing = [path for path in paths if not lake.exists(path)]
     if missing:
         raise NotComplete(f"{len(missing)} of {len(paths)} score tables are missing: run `humwatch score` first")
@@ -90,10 +89,10 @@ def read_scores(lake: Lake, paths: Sequence[str]) -> pd.DataFrame:
     return scores
 
 
-def _assignments(catalog: Catalog, fit: FitSettings) -> pd.DataFrame:
-    accepted = catalog.accepted
+def _assignments(catalog: Catalog, work: Work) -> pd.DataFrame:
+    accepted, fit = catalog.accepted, work.settings.fit
     roles = [accepted.assign(seed=seed, role=assign_roles(accepted, fit, seed)) for seed in fit.seeds]
-    return pd.concat(roles, ignore_index=True)
+    return work.scope.recordings(pd.concat(roles, ignore_index=True))
 
 
 def _path(evaluation_id: str, name: str) -> str:

@@ -125,8 +125,6 @@ def finish_part(
     """Finish a representation's store of a part and mark it; False when another writer did."""
     key = settings.key(representation)
     store = part.store("features", key)
-    if store.is_complete(lake):
-        return False
     spectrograms = part.store("spectrograms", spectrogram_key(settings.spectrogram))
     n_frames = read_n_frames(lake, spectrograms.zarr_path)
     size = feature_size(representation, settings.images, settings.spectrogram)

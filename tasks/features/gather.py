@@ -29,9 +29,9 @@ def gather(
         return np.empty((0, 0, 0), dtype=np.float32)
     found: dict[int, np.ndarray] = {}
     order = places.assign(position=range(len(places)))
-    for part_id, rows in order.groupby("part_id", sort=True):
+    for part_id, unsorted in order.groupby("part_id", sort=True):
         path = parts[str(part_id)].store("features", settings.key(representation)).zarr_path
-        rows = rows.sort_values("row")
+        rows = unsorted.sort_values("row")
         for run in _runs(rows["row"].to_numpy()):
             values = read_rows(lake, path, ARRAY, run)
             inside = rows[rows["row"].between(run.start, run.stop - 1)]

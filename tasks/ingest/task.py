@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.errors import TerminalError
-from storage.lake import Lake
+from prefect.runtime import task_run
+
+from storage.errors import HumwatchError, TerminalError, TransientError
 from storage.parts import create_part
 from storage.sources import list_members
 from tasks import progress
 from tasks.catalog import current_recordings
 from tasks.ingest.listing import add_listed, as_parts, new_rows, rows_of
-from tasks.settings import IngestSettings
+from tasks.ingest.names import compile_pattern
 from tasks.task import stage
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -24,26 +26,34 @@ class IngestSummary:
 
     recording_ids: frozenset[str]
     new: int
-    errors: tuple[tuple[str, TerminalError], ...]
+    errors: tuple[tuple[str, HumwatchError], ...]
 
 
 @stage("ingest")
-def ingest_sources(lake_uri: str, sources: Sequence[str], settings: IngestSettings) -> IngestSummary:
-    """List every source and keep what the lake does not know; a source that cannot be read is named, the others go on."""
+def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
+    """List every source and keep what the lake does not know; a source that cannot be read is named, the others go on.
+
+    Raises:
+        BadConfiguration: the name pattern is wrong; nothing was begun.
+        StorageUnavailable: a store does not answer, and there are retries left.
+    """
+    compile_pattern(settings.name_pattern)
     lake = Lake.open(lake_uri)
     known, _ = current_recordings(lake)
     rows: dict[str, dict[str, Any]] = {}
-    errors: list[tuple[str, TerminalError]] = []
+    errors: list[tuple[str, HumwatchError]] = []
     now = datetime.now(UTC)
     for done, source in enumerate(sources, start=1):
         try:
             listing = list_members(source, settings.extensions, settings.max_member_bytes)
-            listed = rows_of(listing, settings.name_pattern, now)
+            add_listed(rows, rows_of(listing, settings.name_pattern, now))
+            errors += [(source, error) for error in listing.errors]
         except TerminalError as error:
             errors.append((source, error))
-            continue
-        errors += [(source, error) for error in listing.errors if isinstance(error, TerminalError)]
-        add_listed(rows, listed)
+        except TransientError as error:
+            if (task_run.run_count or 0) <= ingest_sources.retries:
+                raise
+            errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
     new = new_rows(list(rows.values()), known)
     for (machine_type, batch), table in as_parts(new).items():

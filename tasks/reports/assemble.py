@@ -18,15 +18,13 @@ from storage.sources import read_members
 from storage.tables import encode
 from tasks.catalog import MACHINE, Catalog, by_machine, machine_of
 from tasks.detectors.fit import variants
-from tasks.features.blocks import EmbeddingSettings
 from tasks.ingest.listing import member_of
 from tasks.reports.clips import choose_clips, encode_clip
 from tasks.reports.figures import spectrogram_png
 from tasks.reports.page import Clip
-from tasks.settings import FitSettings, ReportSettings
-from tasks.spectrograms.blocks import ARRAY, spectrogram_key
+from tasks.spectrograms.blocks import ARRAY
 from tasks.spectrograms.decode import Rejected, decode, select_channel
-
+from tasks.work import Work
 
 REJECTED_COLUMNS = [
     "recording_id", "source_uri", "member", "machine_type", "machine_id", "batch", "reason", "explanation", "detail",
@@ -53,10 +51,9 @@ def fleet_table(catalog: Catalog, auc: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"site": object, "condition": object})
 
 
-def notes_table(
-    lake: Lake, catalog: Catalog, scores: pd.DataFrame, embedding: EmbeddingSettings, fit: FitSettings
-) -> pd.DataFrame:
+def notes_table(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> pd.DataFrame:
     """Return what the models that made `scores` have to say about themselves, and which recordings were resampled."""
+    embedding, fit = work.embedding, work.settings.fit
     rows: list[tuple[object, ...]] = []
     keys = {(variant.backbone, variant.detector, variant.seed): variant.key(embedding, fit)
             for variant in variants(embedding.features.backbones, fit)}  # fmt: skip
@@ -74,19 +71,17 @@ def notes_table(
     return pd.DataFrame(rows, columns=[*columns, "note"], dtype=object)
 
 
-def clips(
-    lake: Lake, catalog: Catalog, scores: pd.DataFrame, embedding: EmbeddingSettings, settings: ReportSettings
-) -> Iterator[Clip]:
+def clips(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> Iterator[Clip]:
     """Yield the most abnormal recordings with spectrogram and sound.
 
     The sound is read from the sources once more; where they cannot be read any longer the clip has none.
     """
-    spectrogram = embedding.spectrogram
+    settings, spectrogram = work.settings.report, work.settings.spectrogram
     chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
     places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
     rows: list[dict[str, Any]] = chosen.to_dict("records")  # type: ignore[assignment]
     for place, row in zip(places.to_dict("records"), rows, strict=True):
-        store = catalog.parts[place["part_id"]].store("spectrograms", spectrogram_key(spectrogram))
+        store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
         at = int(place["row"])
         values = read_rows(lake, store.zarr_path, ARRAY, range(at, at + 1))[0, :, : int(place["n_frames"])]
         audio, mime = _sound(place, spectrogram.channel, settings.clip_s)

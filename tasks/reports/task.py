@@ -11,44 +11,31 @@ import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from storage.keys import digest
-from storage.lake import Lake
 from storage.reports import is_published, publish, set_latest
-from tasks.catalog import load_catalog
 from tasks.detectors.fit import versions
 from tasks.evaluation.kept import read_evaluation, read_scores, score_paths
-from tasks.features.blocks import EmbeddingSettings
 from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
 from tasks.reports.index import index_page
 from tasks.reports.page import ReportInput, render
-from tasks.settings import FitSettings, HealthSettings, ReportSettings
-from tasks.spectrograms.blocks import spectrogram_key
 from tasks.task import stage
+from tasks.work import Work
 
 _MOST_ARTIFACT_ROWS = 200
 
 
 @stage("report")
-def publish_report(
-    lake_uri: str,
-    evaluation_id: str,
-    health: HealthSettings,
-    embedding: EmbeddingSettings,
-    fit: FitSettings,
-    report: ReportSettings,
-    all_settings: Mapping[str, Mapping[str, Any]],
-    summary: Mapping[str, Any],
-) -> str:
+def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -> str:
     """Publish the report of an evaluation and return the URI of its page; the standing one when nothing changed.
 
     `summary` is the run's, with `listed`, `accepted`, `rejected` and `degraded`; it is published beside the page.
     """
-    lake = Lake.open(lake_uri)
-    catalog = load_catalog(lake, spectrogram_key(embedding.spectrogram), health, embedding.images.window_frames)
+    lake, settings = work.open_lake(), work.settings
+    catalog = work.catalog(lake).within(work.scope)
     rejected = rejected_table(catalog)
     counts = {name: int(summary[name]) for name in ("listed", "accepted", "rejected")}
     contents = {
         "evaluation": evaluation_id,
-        "report": report.model_dump(mode="json"),
+        "report": settings.report.model_dump(mode="json"),
         "rejected": rejected[["recording_id", "reason"]].to_numpy().tolist(),
         "counts": counts,
         "degraded": summary["degraded"],
@@ -60,13 +47,13 @@ def publish_report(
         uri = set_latest(lake, report_id)
     else:
         created_at = datetime.now(UTC).replace(microsecond=0)
-        scores = read_scores(lake, score_paths(lake, catalog, embedding, fit))
+        scores = read_scores(lake, score_paths(lake, work))
         page = render(
             ReportInput(
-                title=report.title,
+                title=settings.report.title,
                 report_id=report_id,
                 created_at=created_at,
-                lake=lake_uri,
+                lake=work.lake_uri,
                 auc=evaluation.auc,
                 summary=evaluation.summary,
                 scores=scores,
@@ -74,16 +61,21 @@ def publish_report(
                 fleet=fleet_table(catalog, evaluation.auc),
                 counts=counts,
                 degraded=bool(summary["degraded"]),
-                max_rejected_fraction=all_settings["ingest"]["max_rejected_fraction"],
-                notes=notes_table(lake, catalog, scores, embedding, fit),
-                settings=all_settings,
+                max_rejected_fraction=settings.ingest.max_rejected_fraction,
+                notes=notes_table(lake, catalog, scores, work),
+                settings=settings.model_dump(mode="json"),
                 versions=versions(),
-                clips=list(clips(lake, catalog, scores, embedding, report)),
+                clips=list(clips(lake, catalog, scores, work)),
             )
         )
         tables = {"auc": evaluation.auc, "summary": evaluation.summary, "scores": scores, "rejected": rejected}
         files = {**files_of(tables), "index.html": page.encode()}
-        published = {**summary, "report_id": report_id, "title": report.title, "created_at": created_at.isoformat()}
+        published = {
+            **summary,
+            "report_id": report_id,
+            "title": settings.report.title,
+            "created_at": created_at.isoformat(),
+        }
         published["report"] = lake.uri_of(f"reports/{report_id}/index.html")
         uri = publish(lake, report_id, files, published, index_page)
     _artifacts(uri, evaluation.auc, counts, degraded=bool(summary["degraded"]))

@@ -14,7 +14,7 @@ from storage.lake import Lake
 from storage.models import Machine, current_version
 from storage.parts import Part
 from storage.tables import SCORES, create_table
-from tasks.catalog import Catalog, by_machine
+from tasks.catalog import by_machine
 from tasks.detectors.fit import Variant, load_model, variants
 from tasks.detectors.roles import assign_roles
 from tasks.features.blocks import EmbeddingSettings
@@ -22,6 +22,7 @@ from tasks.features.gather import gather
 from tasks.features.representations import parse
 from tasks.scoring.rows import score_rows
 from tasks.settings import FitSettings
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -47,19 +48,21 @@ class ScoreUnit:
         return self.part.scores_path(self.variant.key(self.embedding, self.fit), digest(contents, 12))
 
 
-def plan_scores(lake: Lake, catalog: Catalog, embedding: EmbeddingSettings, fit: FitSettings) -> Iterator[ScoreUnit]:
-    """Yield a unit for every part with recordings of machines that have a current model, for every variant."""
-    accepted = catalog.accepted
-    with_roles = {seed: accepted.assign(role=assign_roles(accepted, fit, seed)) for seed in fit.seeds}
-    machines = by_machine(accepted)
-    for variant in variants(embedding.features.backbones, fit):
-        key = variant.key(embedding, fit)
-        current = {machine: version for machine in machines if (version := current_version(lake, key, machine))}
-        for part_id, rows in with_roles[variant.seed].groupby("part_id", sort=False):
-            versions = {machine: current[machine] for machine in by_machine(rows) if machine in current}
-            if versions:
-                part = catalog.parts[str(part_id)]
-                yield ScoreUnit(lake.uri, part, variant, rows, versions, embedding, fit)
+def plan_scores(lake: Lake, work: Work) -> Iterator[ScoreUnit]:
+    """Yield a unit for every part in scope with recordings of machines that have a current model, for every variant."""
+    catalog, embedding, fit = work.catalog(lake), work.embedding, work.settings.fit
+    for seed in fit.seeds:
+        accepted = catalog.accepted.assign(role=assign_roles(catalog.accepted, fit, seed))
+        wanted = work.scope.recordings(accepted)
+        machines = by_machine(wanted)
+        for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
+            key = variant.key(embedding, fit)
+            current = {machine: version for machine in machines if (version := current_version(lake, key, machine))}
+            for part_id, rows in wanted.groupby("part_id", sort=False):
+                versions = {machine: current[machine] for machine in by_machine(rows) if machine in current}
+                if versions:
+                    part = catalog.parts[str(part_id)]
+                    yield ScoreUnit(lake.uri, part, variant, rows, versions, embedding, fit)
 
 
 def score_unit(unit: ScoreUnit) -> frozenset[str]:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.lake import Lake
-from tasks.catalog import load_catalog
-from tasks.features.blocks import EmbeddingSettings
 from tasks.scoring.score import plan_scores, score_unit
-from tasks.settings import DaskSettings, FitSettings, HealthSettings
-from tasks.spectrograms.blocks import spectrogram_key
 from tasks.task import run_on_workers, stage
+from tasks.work import Work
 
 
 @dataclass(frozen=True)
@@ -21,14 +17,11 @@ class ScoreSummary:
 
 
 @stage("score")
-def score_recordings(
-    lake_uri: str, health: HealthSettings, embedding: EmbeddingSettings, fit: FitSettings, dask: DaskSettings
-) -> ScoreSummary:
+def score_recordings(work: Work) -> ScoreSummary:
     """Score what the current models have not scored yet."""
-    lake = Lake.open(lake_uri)
-    catalog = load_catalog(lake, spectrogram_key(embedding.spectrogram), health, embedding.images.window_frames)
-    units = [unit for unit in plan_scores(lake, catalog, embedding, fit) if not lake.exists(unit.path)]
+    lake = work.open_lake()
+    units = [unit for unit in plan_scores(lake, work) if not lake.exists(unit.path)]
     scored: set[str] = set()
-    for recording_ids in run_on_workers("score", score_unit, units, len(units), dask.blocks_in_flight):
+    for recording_ids in run_on_workers("score", score_unit, units, len(units), work.settings.dask.blocks_in_flight):
         scored |= recording_ids
     return ScoreSummary(len(scored))

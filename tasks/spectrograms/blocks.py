@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
-from storage.errors import TerminalError
+from storage.errors import NotComplete, SourceNotFound, TerminalError
 from storage.keys import settings_key
 from storage.lake import Lake
 from storage.parts import Part, PartStore, read_part
@@ -120,15 +120,19 @@ def try_block(block: SpectrogramBlock) -> tuple[Part, int | TerminalError]:
 
 
 def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:
-    """Join the receipts into the part's health table, finish its store and mark it; False when another writer did."""
+    """Join the receipts into the part's health table, finish its store and mark it; False when another writer did.
+
+    Raises:
+        NotComplete: a block has left no receipt.
+    """
     key = spectrogram_key(spectrogram)
     store = part.store("spectrograms", key)
+    health = _read_receipts(lake, store)
     if store.is_complete(lake):
-        return False
-    health = read_tables(lake, lake.list(f"{store.stem}.blocks", ".parquet"), HEALTH)
+        # Another run was first and has dropped the receipts; this one may have touched the store since.
+        health = read_health(lake, part, key)
     if health["recording_id"].to_pylist() != table["recording_id"].to_pylist():
-        # Another run has just marked it and dropped the receipts.
-        return False
+        raise NotComplete(f"{lake.uri_of(store.zarr_path)} has blocks without a receipt")
     create_table(lake, part.health_path(key), health)
     n_frames = health["n_frames"].to_numpy()
     finish_store(lake, store.zarr_path, ARRAY, n_frames, max(1, int(n_frames.max(initial=0))))
@@ -138,6 +142,13 @@ def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: Spectrogra
 def read_health(lake: Lake, part: Part, key: str) -> pa.Table:
     """Return a complete part's health in row order."""
     return read_table(lake, part.health_path(key), HEALTH)
+
+
+def _read_receipts(lake: Lake, store: PartStore) -> pa.Table:
+    try:
+        return read_tables(lake, store.list_receipts(lake), HEALTH)
+    except SourceNotFound:
+        return HEALTH.empty_table()
 
 
 def _nothing(recording_id: str) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """Parts, and what is known of their stores: complete when marked, continued when not, the same bytes whoever wrote."""
 
 import multiprocessing
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -129,7 +130,7 @@ def test_odd_names_share_no_place():
     assert len(places) == 2 * len(parts)
 
 
-# A store is filled as the stages do it: schema, then block by block a shard and its receipt, then the finish and a mark.
+# A store is filled as the stages do it: the schema, then for each block its shard and receipt, the finish, the mark.
 
 
 def values(block: range) -> np.ndarray:
@@ -247,7 +248,7 @@ def test_a_writer_that_dies_before_any_of_its_objects_is_continued_to_the_same_b
         else:
             assert fill(survivor)
         assert contents(survivor) == undisturbed, f"died before object {lives}"
-    # Every object was once the last but one: schema 5, coordinates 2, shards and receipts 6, finish and mark 2 at least.
+    # The schema is 5 objects, coordinates are 2, shards and receipts 6, the finish and the mark at least 2.
     assert lives >= 15
     assert after_the_mark == [lives - 1]
 
@@ -256,8 +257,12 @@ def fill_each(roots: list[str], barrier) -> list[bool]:
     """Fill a store of every lake, each begun at the same moment as the other writers begin it."""
     won = []
     for root in roots:
-        barrier.wait(60)
-        won.append(fill(Lake(root)))
+        barrier.wait()
+        try:
+            won.append(fill(Lake(root)))
+        except BaseException:
+            barrier.abort()
+            raise
     return won
 
 
@@ -273,6 +278,8 @@ def test_writers_at_once_give_one_mark_and_the_bytes_of_one(undisturbed, tmp_pat
         barrier = manager.Barrier(writers)
         roots = [lake.uri for lake in lakes]
         running = [executor.submit(fill_each, roots, barrier) for _ in range(writers)]
+        broken = [future.exception() for future in running]
+        assert [error for error in broken if not isinstance(error, threading.BrokenBarrierError | None)] == []
         won = np.array([future.result() for future in running])
     assert won.sum(axis=0).tolist() == [1] * len(lakes)
     for lake in lakes:
