@@ -13,7 +13,7 @@ import distributed
 from storage.errors import StorageUnavailable
 from tasks.settings import DaskSettings
 
-# Threads that wait must not spin: the workers share the cores (see docs/performance.md).
+# Threads that wait must not spin: the workers share the cores.
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

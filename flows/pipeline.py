@@ -50,50 +50,64 @@ def pipeline(
         BadConfiguration, WeightsNotFound: nothing was begun.
         RunFailed: a stage cannot be carried out at all; what the stages before it did is kept.
     """
+    with running(work, command, needs_backbones=bool(_NEED_BACKBONES & set(stages))) as summary:
+        run_stages(summary, work, sources, stages)
+    return summary
+
+
+@contextmanager
+def running(work: Work, command: str, *, needs_backbones: bool = True) -> Iterator[RunSummary]:
+    """Yield the summary of a run, with workers there; a terminal error becomes `RunFailed` with what was done.
+
+    Raises:
+        BadConfiguration, WeightsNotFound: nothing was begun.
+        RunFailed: the body raised a terminal error.
+    """
     summary = RunSummary(command=command, lake=work.lake_uri)
+    if needs_backbones:
+        require_weights(work.settings.features)
     try:
-        if _NEED_BACKBONES & set(stages):
-            require_weights(work.settings.features)
         with workers(work.settings.dask):
-            _run(summary, work, sources, stages)
+            yield summary
     except (BadConfiguration, WeightsNotFound):
         raise
     except TerminalError as error:
         raise RunFailed(summary) from error
-    return summary
 
 
-def _run(summary: RunSummary, work: Work, sources: Sequence[str], stages: Sequence[StageName]) -> None:
+def run_stages(summary: RunSummary, work: Work, sources: Sequence[str], stages: Sequence[StageName]) -> None:
+    """Run `stages` in order and add what they did to `summary`."""
     if "ingest" in stages:
-        with _timed(summary, "ingest"):
+        with timed(summary, "ingest"):
             ingested = ingest_sources(work, sources)
         summary.recording_ids = ingested.recording_ids
         summary.errors += [Problem.of(source, "ingest", error) for source, error in ingested.errors]
     if "spectrograms" in stages:
-        with _timed(summary, "spectrograms"):
+        with timed(summary, "spectrograms"):
             decoded = compute_spectrograms(work)
-        summary.recordings_decoded = decoded.recordings_decoded
+        summary.recordings_decoded += decoded.recordings_decoded
         summary.errors += [Problem.of(source, "spectrograms", error) for source, error in decoded.errors]
     if "features" in stages:
-        with _timed(summary, "features"):
-            summary.windows_embedded = compute_features(work).windows_embedded
+        with timed(summary, "features"):
+            summary.windows_embedded += compute_features(work).windows_embedded
     if "fit" in stages:
-        with _timed(summary, "fit"):
-            summary.models_fitted = fit_models(work).models_fitted
+        with timed(summary, "fit"):
+            summary.models_fitted += fit_models(work).models_fitted
     if "score" in stages:
-        with _timed(summary, "score"):
-            summary.recordings_scored = score_recordings(work).recordings_scored
+        with timed(summary, "score"):
+            summary.recordings_scored += score_recordings(work).recordings_scored
     summary.count(work)
     if "evaluate" in stages or "report" in stages:
-        with _timed(summary, "evaluate"):
+        with timed(summary, "evaluate"):
             summary.evaluation_id = evaluate_scores(work)
     if "report" in stages and summary.evaluation_id:
-        with _timed(summary, "report"):
+        with timed(summary, "report"):
             summary.report = publish_report(work, summary.evaluation_id, summary.as_json())
 
 
 @contextmanager
-def _timed(summary: RunSummary, stage: StageName) -> Iterator[None]:
+def timed(summary: RunSummary, stage: str) -> Iterator[None]:
+    """Time a stage into `summary.seconds` and note the terminal error that ends it."""
     begun = time.perf_counter()
     try:
         yield
@@ -101,4 +115,5 @@ def _timed(summary: RunSummary, stage: StageName) -> Iterator[None]:
         summary.errors.append(Problem.of("", stage, error))
         raise
     finally:
-        summary.seconds[stage] = round(time.perf_counter() - begun, 3)
+        spent = summary.seconds.get(stage, 0.0) + time.perf_counter() - begun
+        summary.seconds[stage] = round(spent, 3)

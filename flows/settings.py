@@ -53,7 +53,7 @@ def load(
     """
     if preset not in get_args(PresetName):
         raise BadConfiguration(f"unknown preset {preset!r}; there are {', '.join(get_args(PresetName))}")
-    layers = [_assigned(assignments), dict(flags or {}), _read(config_file) if config_file else {}]
+    given = overrides(config_file, flags, assignments)
 
     class Layered(Settings, BaseSettings):
         model_config = SettingsConfigDict(
@@ -61,11 +61,10 @@ def load(
         )
 
         @classmethod
-        def settings_customise_sources(  # type: ignore[override] - we take none of the usual sources
+        def settings_customise_sources(  # type: ignore[override]
             cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            given = [_Layer(settings_cls, values) for values in layers]
-            return (*given, EnvSettingsSource(settings_cls), _Layer(settings_cls, PRESETS[preset]))
+            return _Layer(settings_cls, given), EnvSettingsSource(settings_cls), _Layer(settings_cls, PRESETS[preset])
 
     try:
         layered = Layered()
@@ -76,6 +75,23 @@ def load(
     for text in settings.features.backbones:
         parse(text)
     return settings
+
+
+def overrides(
+    config_file: Path | None, flags: Mapping[str, Mapping[str, Any]] | None, assignments: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Return what a configuration file, flags and assignments set, by section, the later ones winning.
+
+    Raises:
+        BadConfiguration: an unreadable file, or an assignment that is none.
+    """
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in (_read(config_file) if config_file else {}, flags or {}, _assigned(assignments)):
+        for section, values in layer.items():
+            if not isinstance(values, Mapping):
+                raise BadConfiguration(f"{section!r} is not a section: settings are section.key")
+            merged[section] = {**merged.get(section, {}), **values}
+    return merged
 
 
 class _Layer(PydanticBaseSettingsSource):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -9,6 +10,11 @@ from storage.errors import HumwatchError
 from tasks.work import Work
 
 DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
+
+
+_COUNTS = (
+    "listed", "accepted", "rejected", "recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,28 @@ class RunSummary:
     models_fitted: int = 0
     recordings_scored: int = 0
     report: str | None = None
+    night: str | None = None
+    silent: list[str] = field(default_factory=list)
+    nights: list[dict[str, Any]] = field(default_factory=list)
+    retrained: list[dict[str, Any]] = field(default_factory=list)
+    rolled_back: list[str] = field(default_factory=list)
     degraded: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
     recording_ids: frozenset[str] | None = None
     evaluation_id: str | None = None
+
+    @classmethod
+    def of_nights(cls, lake: str, summaries: Sequence[RunSummary]) -> RunSummary:
+        """Return the summary of a backfill: the sums of its nights, and each night in `nights`."""
+        total = cls("backfill", lake)
+        for summary in summaries:
+            for name in (*_COUNTS, "errors"):
+                setattr(total, name, getattr(total, name) + getattr(summary, name))
+            total.degraded |= summary.degraded
+            total.report = summary.report
+            total.nights.append({"night": summary.night, **{name: getattr(summary, name) for name in _COUNTS}})
+        return total
 
     def count(self, work: Work) -> None:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
@@ -59,7 +82,12 @@ class RunSummary:
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "evaluation_id"}
-        return {name: value for name, value in asdict(self).items() if name not in hidden}
+        only_when_used = {"night", "silent", "nights", "retrained", "rolled_back"}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in hidden and (value or name not in only_when_used)
+        }
 
     @property
     def exit_status(self) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
-import botocore.exceptions as boto  # type: ignore[import-untyped]
+import botocore.exceptions as boto
+from botocore.parsers import ResponseParserError
 from fsspec import AbstractFileSystem, get_filesystem_class
 from fsspec.utils import get_protocol
 
@@ -22,6 +24,16 @@ from storage.errors import (
 
 PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs"}
 """What to install for the protocols in use; for the others fsspec itself knows."""
+
+_S3_PROTOCOLS = ("s3", "s3a")
+# botocore makes four attempts, with growing pauses, at requests that are throttled, time out, are cut off before their
+# answer is there or meet a server error; s3fs makes three at the body of an answer.
+_S3_CONFIG = {
+    "retries": {"mode": "standard", "total_max_attempts": 4},
+    "connect_timeout": 10,
+    "read_timeout": 20,
+}
+_S3_BODY_ATTEMPTS = 3
 
 _TRANSIENT_ERRNOS = frozenset(
     {
@@ -51,14 +63,21 @@ _TIMEOUTS_AND_RESETS = (
     aiohttp.ClientPayloadError,
     boto.HTTPClientError,
     boto.ConnectionError,
+    boto.IncompleteReadError,
+    boto.FlexibleChecksumError,
+    ResponseParserError,  # an answer cut in the middle of its XML
 )
+# S3 refuses these with 400, which s3fs takes for a wrong argument.
+_REFUSED_CREDENTIALS = frozenset({"AuthorizationHeaderMalformed", "InvalidToken", "TokenRefreshRequired"})
 
 
-def open_fs(uri: str) -> tuple[AbstractFileSystem, str]:
+def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem, str]:
     """Return the filesystem of a URI or plain path, and the path in it (absolute, without trailing slash).
 
-    Listings are never cached: an archive uploaded a second ago is seen. Endpoints and credentials come from the
-    environment (AWS_*, FSSPEC_*). Chained URLs (`simplecache::s3://`) are not split.
+    Listings are never cached: an archive uploaded a second ago is seen. Endpoints, regions and credentials come from
+    the environment and its profiles (AWS_*, FSSPEC_*) and from nowhere else. Requests to S3 are repeated while that may
+    help. Chained URLs (`simplecache::s3://`) are not split. `asynchronous` is for callers with an event loop of their
+    own, where the filesystem can be used so.
 
     Raises:
         ProtocolUnsupported: the protocol is unknown, or its package is not installed.
@@ -72,8 +91,15 @@ def open_fs(uri: str) -> tuple[AbstractFileSystem, str]:
         raise ProtocolUnsupported(f"{uri}: {protocol}:// is not supported by what is installed: {advice}") from error
     except ValueError as error:
         raise ProtocolUnsupported(f"{uri}: no fsspec package is known for {protocol}://") from error
-    options = cls._get_kwargs_from_urls(uri)
-    return cls(**{"use_listings_cache": False, **options}), cls._strip_protocol(uri)
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if cls.async_impl:
+        options["asynchronous"] = asynchronous
+    if protocol in _S3_PROTOCOLS:
+        options["config_kwargs"] = _S3_CONFIG
+    fs = cls(**{**options, **cls._get_kwargs_from_urls(uri)})
+    if protocol in _S3_PROTOCOLS:
+        fs.retries = _S3_BODY_ATTEMPTS
+    return fs, cls._strip_protocol(uri)
 
 
 @contextmanager
@@ -89,7 +115,7 @@ def translated_errors(uri: str) -> Iterator[None]:
         yield
     except HumwatchError:
         raise
-    except (OSError, boto.BotoCoreError, aiohttp.ClientError) as error:
+    except (OSError, boto.BotoCoreError, ResponseParserError, aiohttp.ClientError) as error:
         translated = _translate(uri, error)
         if translated is None:
             raise
@@ -112,6 +138,12 @@ def source_errors(uri: str) -> Iterator[None]:
         raise SourceUnreadable(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
 
 
+def s3_code(error: BaseException) -> str | None:
+    """Return the error code in S3's answer (`NoSuchBucket`) behind an exception of s3fs; None for all others."""
+    answer = error.__cause__
+    return answer.response["Error"].get("Code") if isinstance(answer, boto.ClientError) else None
+
+
 def _translate(uri: str, error: BaseException) -> HumwatchError | None:
     if isinstance(error, FileNotFoundError) and isinstance(
         error.__cause__, (aiohttp.ClientError, TimeoutError, ConnectionError)
@@ -125,8 +157,11 @@ def _translate(uri: str, error: BaseException) -> HumwatchError | None:
         return StorageUnavailable(said.format("the store did not answer or cut the connection"))
     if isinstance(error, (PermissionError, *_CREDENTIALS_MISSING)):
         return SourceForbidden(said.format("access denied"))
+    code = s3_code(error)
+    if code in _REFUSED_CREDENTIALS:
+        return SourceForbidden(said.format("access denied"))
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-        return SourceNotFound(f"{uri}: not found")
+        return SourceNotFound(f"{uri}: not found{' (there is no such bucket)' if code == 'NoSuchBucket' else ''}")
     if isinstance(error, (IsADirectoryError, aiohttp.InvalidURL, boto.ParamValidationError)):
         return SourceUnreadable(said.format("not a readable address"))
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:

@@ -16,7 +16,8 @@ import zarr.storage
 from fsspec.implementations.local import LocalFileSystem
 
 from storage.errors import LakeTooNew
-from storage.filesystem import open_fs, translated_errors
+from storage.filesystem import open_fs, s3_code, translated_errors
+from storage.remote_zarr import remote_store
 
 FORMAT_VERSION = 1
 
@@ -78,7 +79,8 @@ class Lake:
     def create(self, path: str, data: bytes) -> bool:
         """Write an object only if it is not there yet; return whether this call made it.
 
-        Of several writers exactly one gets True (a hard link locally, `If-None-Match` on S3).
+        Of several writers one gets True (a hard link locally, `If-None-Match` on S3); none does when the winner's
+        answer is lost on the way, so False means that the object is there, and not that somebody else made it.
         """
         with translated_errors(self.uri_of(path)):
             if self._local:
@@ -89,7 +91,7 @@ class Lake:
                 return False
             except OSError as error:
                 # s3fs turns 412 Precondition Failed into EINVAL; anything else with that number is a real error.
-                if "PreconditionFailed" in repr(error) or "pre-condition" in str(error).lower():
+                if s3_code(error) == "PreconditionFailed":
                     return False
                 raise
             return True
@@ -97,7 +99,11 @@ class Lake:
     def exists(self, path: str) -> bool:
         """Whether an object (not a prefix) is there."""
         with translated_errors(self.uri_of(path)):
-            return bool(self._fs.isfile(self._full(path)))
+            try:
+                # Not fsspec's `isfile`, which says no when the store cannot be asked. On S3 this is a HEAD.
+                return bool(self._fs.info(self._full(path))["type"] == "file")
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
@@ -122,7 +128,7 @@ class Lake:
         """Return the Zarr store rooted at `path`."""
         if self._local:
             return zarr.storage.LocalStore(self._full(path))
-        return zarr.storage.FsspecStore.from_url(self.uri_of(path), storage_options={"use_listings_cache": False})
+        return remote_store(self.uri_of(path))
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -132,12 +138,11 @@ class Lake:
         target = Path(self._full(path))
         try:
             with _written_beside(target, data) as temporary:
-                move(temporary, target)
-        except FileExistsError:
-            if not target.exists():
-                raise  # a folder on the way is a file
-            return False
-        except FileNotFoundError:
+                try:
+                    move(temporary, target)
+                except FileExistsError:
+                    return False
+        except (FileNotFoundError, FileExistsError):
             # Another writer has just deleted the folder with all that was in it.
             if attempts == 1:
                 raise
@@ -161,10 +166,10 @@ def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
 
 def _delete(path: Path) -> None:
     """Delete a file or a folder while others may be writing or deleting there; what they add meanwhile stays."""
-    if not path.is_dir() or path.is_symlink():
-        path.unlink(missing_ok=True)
-        return
     try:
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+            return
         for entry in list(path.iterdir()):
             _delete(entry)
         path.rmdir()

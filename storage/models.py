@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storage.errors import SourceNotFound
+from storage.errors import ModelIncompatible, SourceNotFound
 from storage.keys import path_component
 from storage.lake import Lake
 
@@ -24,9 +25,10 @@ class Machine:
     @property
     def path(self) -> str:
         """Its folder below `models/<key>/`."""
-        name = f"{self.machine_id}@{self.site}" if self.site else self.machine_id
-        parts = [self.machine_type, name, *([self.condition] if self.condition else [])]
-        return "/".join(path_component(part) for part in parts)
+        # `@` parts a machine from its site, so one that belongs to a name is quoted.
+        names = [path_component(name).replace("@", "%40") for name in (self.machine_id, self.site) if name is not None]
+        condition = [path_component(self.condition)] if self.condition else []
+        return "/".join([path_component(self.machine_type), "@".join(names), *condition])
 
     @property
     def label(self) -> str:
@@ -49,16 +51,27 @@ def has_model(lake: Lake, key: str, machine: Machine, version: str) -> bool:
 
 
 def put_model(lake: Lake, key: str, machine: Machine, version: str, model: bytes, passport: Mapping[str, Any]) -> None:
-    """Keep a version; a version that is there already is left as it is."""
+    """Keep a version, its passport with the model's `model_sha256`; one that is there already is left as it is."""
     folder = f"{_folder(key, machine)}/{version}"
-    lake.create(f"{folder}/model.skops", model)
-    lake.create(f"{folder}/passport.json", json.dumps(dict(passport), sort_keys=True, indent=1).encode())
+    if not lake.create(f"{folder}/model.skops", model):
+        model = lake.read(f"{folder}/model.skops")  # another writer's, who has not come to the passport
+    kept = {**passport, "model_sha256": hashlib.sha256(model).hexdigest()}
+    lake.create(f"{folder}/passport.json", json.dumps(kept, sort_keys=True, indent=1).encode())
 
 
 def get_model(lake: Lake, key: str, machine: Machine, version: str) -> StoredModel:
-    """Return a version; `SourceNotFound` when it is not there."""
-    folder = f"{_folder(key, machine)}/{version}"
-    return StoredModel(version, lake.read(f"{folder}/model.skops"), lake.read_json(f"{folder}/passport.json"))
+    """Return a version.
+
+    Raises:
+        SourceNotFound: it is not there.
+        ModelIncompatible: its model is not the file its passport was written for.
+    """
+    passport = get_passport(lake, key, machine, version)
+    path = f"{_folder(key, machine)}/{version}/model.skops"
+    model = lake.read(path)
+    if passport.get("model_sha256") != hashlib.sha256(model).hexdigest():
+        raise ModelIncompatible(f"{lake.uri_of(path)} is not the model of its passport: delete its folder and fit again")
+    return StoredModel(version, model, passport)
 
 
 def get_passport(lake: Lake, key: str, machine: Machine, version: str) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class PartStore:
 
 
 def part_id(contents: Iterable[tuple[str, str, str]]) -> str:
-    """Return the name of a part that holds these (recording_id, content_tag, replaces_tag)."""
+    """Return the name of a part that holds these (recording_id, content_tag, replaces)."""
     return digest(sorted(contents), 16)
 
 
@@ -125,7 +125,7 @@ def list_parts(lake: Lake) -> list[Part]:
 
 def create_part(lake: Lake, machine_type: str, batch: str, rows: pa.Table) -> Part:
     """Keep `rows` (schema `RECORDINGS`, in row order) as a part; the same contents are kept once."""
-    contents = zip(*(rows[name].to_pylist() for name in ("recording_id", "content_tag", "replaces_tag")), strict=True)
+    contents = zip(*(rows[name].to_pylist() for name in ("recording_id", "content_tag", "replaces")), strict=True)
     part = Part(machine_type, batch, part_id((a, b, c or "") for a, b, c in contents))
     create_table(lake, part.table_path, rows)
     return part

@@ -30,16 +30,16 @@ def publish(
     for name, data in files.items():
         lake.write(_path(report_id, name), data)
     lake.write(_path(report_id, "summary.json"), json.dumps(dict(summary), sort_keys=True, indent=1).encode())
-    summaries = [lake.read_json(path) for path in lake.list("reports", "/summary.json")]
-    newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
-    lake.write("reports/index.html", index_page(newest_first).encode())
-    return set_latest(lake, report_id)
+    return set_latest(lake, report_id, index_page)
 
 
-def set_latest(lake: Lake, report_id: str) -> str:
-    """Let `latest.json` name a published report; return the URI of its page."""
+def set_latest(lake: Lake, report_id: str, index_page: Callable[[Sequence[Mapping[str, Any]]], str]) -> str:
+    """Let the index of all reports, then `latest.json`, lead to a published report; return the URI of its page."""
     latest = {"report_id": report_id, "index": _path(report_id, "index.html")}
     if latest != read_latest(lake):
+        summaries = [lake.read_json(path) for path in lake.list("reports", "/summary.json")]
+        newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
+        lake.write("reports/index.html", index_page(newest_first).encode())
         lake.write("reports/latest.json", json.dumps(latest, sort_keys=True).encode())
     return lake.uri_of(_path(report_id, "index.html"))
 

@@ -20,7 +20,7 @@ RECORDINGS = pa.schema(
     [
         ("recording_id", _TEXT),
         ("content_tag", _TEXT),
-        ("replaces_tag", _TEXT),  # the tag this one supersedes, so that a part of A -> B -> A is a part of its own
+        ("replaces", _TEXT),  # digest of the row this one supersedes, so that A -> B -> A gives three parts
         ("source_uri", _TEXT),
         ("member", _TEXT),
         ("path", _TEXT),

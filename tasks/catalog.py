@@ -13,6 +13,7 @@ from storage.models import Machine
 from storage.parts import Part, list_parts, read_part
 from storage.reasons import Reason
 from storage.tables import HEALTH, RECORDINGS, read_table
+from tasks.labels import apply_labels
 from tasks.scope import Scope
 from tasks.settings import HealthSettings
 from tasks.spectrograms.health import judge
@@ -62,10 +63,11 @@ def current_recordings(lake: Lake) -> tuple[pd.DataFrame, dict[str, Part]]:
 def load_catalog(lake: Lake, spectrogram_key: str, health: HealthSettings, window_frames: int) -> Catalog:
     """Return the catalog under one spectrogram key; verdicts that need the whole machine are made here."""
     rows, parts = current_recordings(lake)
+    current = set(rows["part_id"])
     facts = [
         read_table(lake, part.health_path(spectrogram_key), HEALTH).to_pandas().assign(part_id=part_id)
         for part_id, part in parts.items()
-        if part_id in set(rows["part_id"]) and part.store("spectrograms", spectrogram_key).is_complete(lake)
+        if part_id in current and part.store("spectrograms", spectrogram_key).is_complete(lake)
     ]
     decoded = pd.concat(facts, ignore_index=True) if facts else HEALTH.empty_table().to_pandas().assign(part_id="")
     decoded = decoded.drop(columns="status").rename(columns={"reason": "decode_reason"})
@@ -79,9 +81,9 @@ def load_catalog(lake: Lake, spectrogram_key: str, health: HealthSettings, windo
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
     rows = rows.drop(columns="decode_reason")
-    for column in rows.select_dtypes(object):
+    for column in rows.columns[rows.dtypes == "object"]:
         rows[column] = rows[column].where(rows[column].notna(), None)
-    return Catalog(rows, parts)
+    return Catalog(apply_labels(rows, lake), parts)
 
 
 def machine_of(values: Iterable[Any]) -> Machine:
@@ -94,3 +96,13 @@ def by_machine(recordings: pd.DataFrame) -> dict[Machine, pd.DataFrame]:
     """Return the rows of every machine and condition, machines in a fixed order."""
     groups: Iterable[tuple[Any, pd.DataFrame]] = recordings.groupby(MACHINE, dropna=False, sort=False)
     return dict(sorted(((machine_of(values), rows) for values, rows in groups), key=lambda item: item[0].label))
+
+
+def silent_machines(catalog: Catalog, scope: Scope) -> list[Machine]:
+    """Return the machines in scope that sent recordings before the first night in scope, and none in scope."""
+    if not scope.batches:
+        return []
+    of_machines = Scope(machines=scope.machines).recordings(catalog.recordings)
+    earlier = of_machines[of_machines["batch"] < min(scope.batches)]
+    heard = by_machine(scope.recordings(of_machines))
+    return [machine for machine in by_machine(earlier) if machine not in heard]

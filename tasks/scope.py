@@ -32,8 +32,9 @@ class Scope:
         wanted = pd.Series(data=True, index=recordings.index)
         if self.batches is not None:
             wanted &= recordings["batch"].isin(self.batches)
-        if self.machines is not None:
-            wanted &= self.names(recordings).map(lambda name: fnmatchcase(name, self.machines or "*")).astype(bool)
+        pattern = self.machines
+        if pattern is not None:
+            wanted &= self.names(recordings).map(lambda name: fnmatchcase(name, pattern)).astype(bool)
         return recordings[wanted]
 
     @staticmethod

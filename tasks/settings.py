@@ -1,7 +1,6 @@
 """Every setting of every stage, one section a stage: frozen, validated, unknown names refused.
 
 Defaults are the `default` preset; presets and where values come from are in `flows/settings.py`.
-Fields marked *key* in `docs/settings.md` change stored values, so they are part of a storage key.
 """
 
 from __future__ import annotations
@@ -161,6 +160,15 @@ class FitSettings(Section):
         return values
 
 
+class RetrainSettings(Section):
+    """When a machine's model is replaced by a newer one."""
+
+    training_nights: int = Field(default=28, ge=1, description="Nights a new model is trained on.")
+    gate_nights: int = Field(default=7, ge=1, description="Later nights, held back, on which it must prove itself.")
+    min_gate_recordings: int = Field(default=50, ge=1, description="Recordings the gate must see to decide.")
+    confidence: float = Field(default=0.95, gt=0, lt=1, description="Level of the gate's Clopper-Pearson interval.")
+
+
 class EvaluationSettings(Section):
     """How sure a published figure is."""
 
@@ -208,6 +216,7 @@ class Settings(Section):
     images: ImageSettings = Field(default=ImageSettings(), description="Windows and images")
     features: FeatureSettings = Field(default=FeatureSettings(), description="Backbones")
     fit: FitSettings = Field(default=FitSettings(), description="Detectors, splits and thresholds")
+    retrain: RetrainSettings = Field(default=RetrainSettings(), description="Replacing models")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
     report: ReportSettings = Field(default=ReportSettings(), description="The published page")
     dask: DaskSettings = Field(default=DaskSettings(), description="Workers")

@@ -100,9 +100,15 @@ def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, max_windows: in
     return training.iloc[np.sort(order[within])]
 
 
-def fit_unit(unit: FitUnit) -> str:
-    """Fit a model, calibrate it on out-of-fold recordings, keep it and make it current; return its version."""
+def fit_unit(unit: FitUnit) -> None:
+    """Fit a model, keep it and make it current."""
     lake = Lake(unit.lake_uri)
+    fit_version(lake, unit)
+    set_current(lake, unit.key, unit.machine, unit.version)
+
+
+def fit_version(lake: Lake, unit: FitUnit) -> None:
+    """Fit a model, calibrate it on out-of-fold recordings and keep it as a version that nothing uses yet."""
     windows = [
         gather(lake, unit.parts, unit.training, representation, unit.embedding)
         for representation in parse(unit.variant.backbone)
@@ -116,7 +122,7 @@ def fit_unit(unit: FitUnit) -> str:
         "detector": unit.variant.detector,
         "seed": unit.variant.seed,
         "settings": {"fit": unit.fit.model_dump(mode="json"), **unit.embedding.model_dump(mode="json")},
-        "training": "labelled",
+        "training": unit.fit.training,
         "training_recordings": list(unit.training["recording_id"]),
         "calibration_scores": [score for score in fitted.calibration_scores.tolist() if np.isfinite(score)],
         "false_alarm_rate": unit.fit.false_alarm_rate,
@@ -126,8 +132,6 @@ def fit_unit(unit: FitUnit) -> str:
         "versions": versions(),
     }
     put_model(lake, unit.key, unit.machine, unit.version, dumps(fitted.model), passport)
-    set_current(lake, unit.key, unit.machine, unit.version)
-    return unit.version
 
 
 def load_model(lake: Lake, key: str, machine: Machine, model_version: str) -> tuple[MachineModel, StoredModel]:

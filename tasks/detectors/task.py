@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from storage.lake import Lake
-from storage.models import current_version, has_model, set_current
+from storage.models import current_version, has_model, roll_back, set_current
 from tasks.catalog import by_machine
 from tasks.detectors.fit import FitUnit, bounded, fit_unit, variants
+from tasks.detectors.retrain import plan_retraining, retrain_unit
 from tasks.detectors.roles import assign_roles
 from tasks.features.representations import parse
 from tasks.features.windows import n_windows
@@ -36,6 +38,32 @@ def fit_models(work: Work) -> FitSummary:
     units = list(_missing(lake, work))
     in_flight = work.settings.dask.blocks_in_flight
     return FitSummary(sum(1 for _ in run_on_workers("fit", fit_unit, units, len(units), in_flight)))
+
+
+@stage("retrain")
+def retrain_models(work: Work) -> list[dict[str, Any]]:
+    """Fit a candidate for every machine in scope and let it replace the current model if its gate passes.
+
+    Returns what was decided for each, as `tasks.detectors.retrain.retrain_unit` keeps it beside the models.
+    """
+    units = list(plan_retraining(work.open_lake(), work))
+    in_flight = work.settings.dask.blocks_in_flight
+    outcomes = list(run_on_workers("retrain", retrain_unit, units, len(units), in_flight))
+    return sorted(outcomes, key=lambda outcome: (outcome["machine"], outcome["backbone"], outcome["detector"]))
+
+
+@stage("rollback")
+def roll_back_models(work: Work) -> list[str]:
+    """Make the previous model of every machine in scope current again; return the machines that had one."""
+    lake = work.open_lake()
+    embedding, fit = work.embedding, work.settings.fit
+    fit = fit.model_copy(update={"training": "assumed_normal"})
+    return [
+        machine.label
+        for machine in by_machine(work.scope.recordings(work.catalog(lake).accepted))
+        for variant in variants(embedding.features.backbones, fit)
+        if roll_back(lake, variant.key(embedding, fit), machine)
+    ]
 
 
 def _missing(lake: Lake, work: Work) -> Iterator[FitUnit]:

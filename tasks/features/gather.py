@@ -24,16 +24,21 @@ def gather(
     representation: Representation,
     settings: EmbeddingSettings,
 ) -> np.ndarray:
-    """Return float32 (recording, window, feature) in the order of `places` (columns part_id, row), NaN-padded."""
+    """Return float32 (recording, window, feature) in the order of `places` (columns part_id, row), NaN-padded.
+
+    Raises:
+        NotComplete: a part's features are missing or still being written.
+    """
     if places.empty:
         return np.empty((0, 0, 0), dtype=np.float32)
     found: dict[int, np.ndarray] = {}
     order = places.assign(position=range(len(places)))
     for part_id, unsorted in order.groupby("part_id", sort=True):
-        path = parts[str(part_id)].store("features", settings.key(representation)).zarr_path
+        store = parts[str(part_id)].store("features", settings.key(representation))
+        store.read_mark(lake)
         rows = unsorted.sort_values("row")
         for run in _runs(rows["row"].to_numpy()):
-            values = read_rows(lake, path, ARRAY, run)
+            values = read_rows(lake, store.zarr_path, ARRAY, run)
             inside = rows[rows["row"].between(run.start, run.stop - 1)]
             found.update(zip(inside["position"], values[inside["row"].to_numpy() - run.start], strict=True))
     windows = max(values.shape[0] for values in found.values())

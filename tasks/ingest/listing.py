@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,11 @@ from tasks.ingest.names import Facts, compile_pattern, file_key
 
 UNKNOWN = "unknown"
 _PLACE = ("source_uri", "member", "path", "size_bytes", "byte_start", "byte_end", "compression", "crc32", "content_tag")
+# What makes a row another row: the bytes, where they are, and what is known of them.
+_IDENTITY = (
+    "content_tag", "source_uri", "site", "machine_type", "machine_id", "batch", "condition", "domain", "label", "split",
+    "recorded_at", "attributes", "reason",
+)  # fmt: skip
 
 
 def recording_id(path: str) -> str:
@@ -54,18 +59,18 @@ def add_listed(rows: dict[str, dict[str, Any]], listed: list[dict[str, Any]]) ->
 
 
 def new_rows(rows: list[dict[str, Any]], known: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows whose recording is not known, has other bytes than when it was last seen, or lies elsewhere.
+    """Return the rows of recordings the lake does not know, or knows with other bytes, facts or in another place.
 
-    `known` has recording_id, content_tag and source_uri of the lake's current recordings. A row that supersedes another
-    carries its tag as `replaces_tag`.
+    `known` has the lake's current recordings. A row that supersedes one of them names it in `replaces`, so that going
+    back to what was before is something new again.
     """
-    columns = (known[name] for name in ("recording_id", "content_tag", "source_uri"))
-    seen = {known_id: (tag, uri) for known_id, tag, uri in zip(*columns, strict=True)}
+    columns = ["recording_id", *_IDENTITY]
+    seen = {values[0]: _digest(values[1:]) for values in known[columns].itertuples(index=False)}
     new = []
     for row in rows:
-        tag, uri = seen.get(row["recording_id"], (None, None))
-        if (tag, uri) != (row["content_tag"], row["source_uri"]):
-            new.append({**row, "replaces_tag": tag})
+        replaces = seen.get(row["recording_id"])
+        if replaces != _digest(row[name] for name in _IDENTITY):
+            new.append({**row, "replaces": replaces})
     return new
 
 
@@ -99,8 +104,17 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
         **{name: getattr(member, name) for name in _PLACE},
         **described,
         "recording_id": recording_id(member.path),
-        "replaces_tag": None,
+        "replaces": None,
         "file_key": key,
         "reason": str(reason) if reason else None,
         "ingested_at": ingested_at,
     }
+
+
+def _digest(values: Iterable[Any]) -> str:
+    return digest(
+        [
+            None if pd.isna(value) else str(pd.Timestamp(value) if isinstance(value, datetime) else value)
+            for value in values
+        ]
+    )

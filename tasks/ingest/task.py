@@ -37,8 +37,9 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
         BadConfiguration: the name pattern is wrong; nothing was begun.
         StorageUnavailable: a store does not answer, and there are retries left.
     """
+    settings = work.settings.ingest
     compile_pattern(settings.name_pattern)
-    lake = Lake.open(lake_uri)
+    lake = work.open_lake()
     known, _ = current_recordings(lake)
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []

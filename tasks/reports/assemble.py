@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 from storage.arrays import read_rows
 from storage.errors import HumwatchError
 from storage.lake import Lake
-from storage.models import get_passport
+from storage.models import Machine, get_gate, get_passport
 from storage.reasons import EXPLANATIONS, Reason
 from storage.sources import read_members
 from storage.tables import encode
@@ -38,8 +38,8 @@ def rejected_table(catalog: Catalog) -> pd.DataFrame:
     return rows.assign(explanation=[EXPLANATIONS[Reason(reason)] for reason in rows["reason"]])[REJECTED_COLUMNS]
 
 
-def fleet_table(catalog: Catalog, auc: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a machine and condition: recordings, rejected and training recordings."""
+def fleet_table(catalog: Catalog, auc: pd.DataFrame, silent: Sequence[Machine]) -> pd.DataFrame:
+    """Return one row a machine and condition: recordings, rejected and training recordings; silent machines have 0."""
     columns = [*MACHINE, "recordings", "rejected", "n_train"]
     trained = auc[auc["domain"] == "all"].groupby(MACHINE, dropna=False)["n_train"].max()
     n_train = dict(zip(map(machine_of, trained.index), map(int, trained), strict=True))
@@ -48,11 +48,14 @@ def fleet_table(catalog: Catalog, auc: pd.DataFrame) -> pd.DataFrame:
          int((recordings["status"] == "rejected").sum()), n_train.get(machine, 0))
         for machine, recordings in by_machine(catalog.recordings).items()
     ]  # fmt: skip
+    rows += [(machine.site, machine.machine_type, machine.machine_id, machine.condition, 0, 0, 0) for machine in silent]
     return pd.DataFrame(rows, columns=columns).astype({"site": object, "condition": object})
 
 
-def notes_table(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> pd.DataFrame:
-    """Return what the models that made `scores` have to say about themselves, and which recordings were resampled."""
+def notes_table(
+    lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work, silent: Sequence[Machine]
+) -> pd.DataFrame:
+    """Return what the models of `scores` say of themselves, refused candidates, resampling, and machines not heard."""
     embedding, fit = work.embedding, work.settings.fit
     rows: list[tuple[object, ...]] = []
     keys = {(variant.backbone, variant.detector, variant.seed): variant.key(embedding, fit)
@@ -63,10 +66,16 @@ def notes_table(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) 
         machine = machine_of(machine_values)
         passport = get_passport(lake, keys[backbone, detector, seed], machine, model_version)
         said = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
+        gate = get_gate(lake, keys[backbone, detector, seed], machine)
+        if gate and not gate["accepted"]:
+            said.append(f"a new model was refused on {gate['decided_at']} and this one kept: {gate['reason']}")
         rows += [(*machine_values, backbone, detector, note) for note in said]
     resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
     for machine, recordings in by_machine(resampled).items():
         note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"
+        rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
+    for machine in silent:
+        note = "silent: it sent nothing, and did on nights before"
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     return pd.DataFrame(rows, columns=[*columns, "note"], dtype=object)
 

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from storage.keys import digest
+from storage.keys import digest, path_component
 from storage.reports import is_published, publish, set_latest
+from tasks.catalog import silent_machines
 from tasks.detectors.fit import versions
 from tasks.evaluation.kept import read_evaluation, read_scores, score_paths
 from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
@@ -30,7 +31,8 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
     `summary` is the run's, with `listed`, `accepted`, `rejected` and `degraded`; it is published beside the page.
     """
     lake, settings = work.open_lake(), work.settings
-    catalog = work.catalog(lake).within(work.scope)
+    everything = work.catalog(lake)
+    catalog, silent = everything.within(work.scope), silent_machines(everything, work.scope)
     rejected = rejected_table(catalog)
     counts = {name: int(summary[name]) for name in ("listed", "accepted", "rejected")}
     contents = {
@@ -39,12 +41,14 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
         "rejected": rejected[["recording_id", "reason"]].to_numpy().tolist(),
         "counts": counts,
         "degraded": summary["degraded"],
+        "silent": [machine.label for machine in silent],
         "versions": versions(),
     }
-    report_id = f"evaluation-{digest(contents, 12)}"
+    kind = f"night-{'-'.join(sorted(work.scope.batches))}" if work.scope.batches else "evaluation"
+    report_id = f"{path_component(kind)[:60]}-{digest(contents, 12)}"
     evaluation = read_evaluation(lake, evaluation_id)
     if is_published(lake, report_id):
-        uri = set_latest(lake, report_id)
+        uri = set_latest(lake, report_id, index_page)
     else:
         created_at = datetime.now(UTC).replace(microsecond=0)
         scores = read_scores(lake, score_paths(lake, work))
@@ -58,11 +62,11 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
                 summary=evaluation.summary,
                 scores=scores,
                 rejected=rejected,
-                fleet=fleet_table(catalog, evaluation.auc),
+                fleet=fleet_table(catalog, evaluation.auc, silent),
                 counts=counts,
                 degraded=bool(summary["degraded"]),
                 max_rejected_fraction=settings.ingest.max_rejected_fraction,
-                notes=notes_table(lake, catalog, scores, work),
+                notes=notes_table(lake, catalog, scores, work, silent),
                 settings=settings.model_dump(mode="json"),
                 versions=versions(),
                 clips=list(clips(lake, catalog, scores, work)),

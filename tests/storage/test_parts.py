@@ -44,8 +44,8 @@ def lake(tmp_path):
 
 
 def rows(*contents: tuple[str, str, str | None], ingested_at=datetime(2026, 11, 21, tzinfo=UTC), **columns) -> pa.Table:
-    """Rows of the recordings table with these (recording_id, content_tag, replaces_tag)."""
-    names = ("recording_id", "content_tag", "replaces_tag")
+    """Rows of the recordings table with these (recording_id, content_tag, replaces)."""
+    names = ("recording_id", "content_tag", "replaces")
     return pa.Table.from_pylist(
         [dict(zip(names, content, strict=True)) | {"ingested_at": ingested_at} | columns for content in contents],
         schema=RECORDINGS,
@@ -269,7 +269,7 @@ def fill_each(roots: list[str], barrier) -> list[bool]:
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_writers_at_once_give_one_mark_and_the_bytes_of_one(undisturbed, tmp_path, kind):
     writers = 3
-    lakes = [Lake.open(str(tmp_path / f"lake-{number}")) for number in range(8)]
+    lakes = [Lake.open(str(tmp_path / f"lake-{number}")) for number in range(12)]
     spawn = multiprocessing.get_context("spawn")
     with (
         spawn.Manager() as manager,

@@ -1,0 +1,85 @@
+"""Replacing a machine's model: train on recent nights, prove on later ones, then switch, or keep the old one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from storage.lake import Lake
+from storage.models import has_model, put_gate, set_current
+from tasks.catalog import by_machine
+from tasks.detectors.fit import FitUnit, fit_version, load_model, variants
+from tasks.detectors.gate import judge_candidate
+from tasks.features.gather import gather
+from tasks.features.representations import parse
+from tasks.settings import RetrainSettings
+from tasks.work import Work
+
+
+@dataclass(frozen=True)
+class RetrainUnit:
+    """A candidate to fit, and the later recordings (recording_id, part_id, row) it must prove itself on."""
+
+    candidate: FitUnit
+    gate: pd.DataFrame
+    settings: RetrainSettings
+
+
+def plan_retraining(lake: Lake, work: Work) -> Iterator[RetrainUnit]:
+    """Yield a unit for every machine in scope with nights to train on and later ones for the gate, for every variant.
+
+    Recordings labelled abnormal are in neither. Machines with too few nights have no unit.
+    """
+    catalog, embedding = work.catalog(lake), work.embedding
+    fit = work.settings.fit.model_copy(update={"training": "assumed_normal"})
+    retrain = work.settings.retrain
+    accepted = work.scope.recordings(catalog.accepted)
+    for machine, rows in by_machine(accepted[accepted["label"] != "abnormal"]).items():
+        nights = sorted(rows["batch"].unique())
+        before, held_back = nights[: -retrain.gate_nights], nights[-retrain.gate_nights :]
+        training = rows[rows["batch"].isin(before[-retrain.training_nights :])]
+        if len(training) < fit.min_training_recordings:
+            continue
+        columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
+        gate = rows[rows["batch"].isin(held_back)][columns]
+        parts = {part_id: catalog.parts[part_id] for part_id in {*training["part_id"], *gate["part_id"]}}
+        for variant in variants(embedding.features.backbones, fit):
+            candidate = FitUnit(lake.uri, machine, variant, training[columns], parts, embedding, fit)
+            yield RetrainUnit(candidate, gate, retrain)
+
+
+def retrain_unit(unit: RetrainUnit) -> dict[str, Any]:
+    """Fit a candidate, put it through the gate, make it current if it passes; keep and return what was decided."""
+    candidate = unit.candidate
+    lake, key, machine = Lake(candidate.lake_uri), candidate.key, candidate.machine
+    if not has_model(lake, key, machine, candidate.version):
+        fit_version(lake, candidate)
+    model, stored = load_model(lake, key, machine, candidate.version)
+    features = [
+        gather(lake, candidate.parts, unit.gate, representation, candidate.embedding)
+        for representation in parse(candidate.variant.backbone)
+    ]
+    result = judge_candidate(
+        model.recording_scores(features),
+        stored.passport["threshold"],
+        candidate.fit.false_alarm_rate,
+        unit.settings.min_gate_recordings,
+        unit.settings.confidence,
+    )
+    if result.accepted:
+        set_current(lake, key, machine, candidate.version)
+    outcome = {
+        "machine": machine.label,
+        "backbone": candidate.variant.backbone,
+        "detector": candidate.variant.detector,
+        "seed": candidate.variant.seed,
+        "version": candidate.version,
+        "decided_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **asdict(result),
+    }
+    put_gate(lake, key, machine, outcome)
+    return outcome

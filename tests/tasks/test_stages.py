@@ -1,0 +1,274 @@
+"""Stages: what the lake holds equals a direct computation in memory, and a stage does only what is missing."""
+
+import io
+import shutil
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import xarray as xr
+from lakes import build, small, with_settings
+from recordings import RATE_HZ, machine, write_zip
+
+from storage.arrays import block_rows, read_rows
+from storage.errors import NotComplete, SourceNotFound
+from storage.parts import list_parts, read_part
+from tasks.features.blocks import ARRAY, begin_store
+from tasks.features.embed import Embedder
+from tasks.features.gather import gather
+from tasks.features.representations import parse
+from tasks.features.task import compute_features
+from tasks.ingest.task import ingest_sources
+from tasks.progress import listening
+from tasks.scope import Scope
+from tasks.spectrograms import blocks as spectrogram_blocks
+from tasks.spectrograms.logmel import LogMel
+from tasks.spectrograms.task import compute_spectrograms
+from tasks.work import Work
+
+TEXTS = ("fake/2x2/mean,std", "logmel/4x1/recording")
+BROKEN = "fan/id_00/normal/text.wav"
+MEMBERS = {
+    **machine("fan/id_00", 5, 2, duration_s=2.0),
+    **machine("fan/id_02", 3, 0, duration_s=3.0),
+    **machine("pump/id_00", 2, 0, duration_s=2.0),
+    BROKEN: b"this is no sound",
+}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_zip(tmp_path_factory.mktemp("source") / "plant.zip", MEMBERS)
+
+
+@pytest.fixture(scope="module")
+def embedded(archive, tmp_path_factory):
+    """A lake up to the features of two representations."""
+    work = Work(str(tmp_path_factory.mktemp("lake")), small(features={"backbones": TEXTS}))
+    ingest_sources.fn(work, [str(archive)])
+    decoded, windows = compute_spectrograms.fn(work), compute_features.fn(work)
+    # Nine recordings of fans and two of pumps decode: 7 x 2 + 3 x 4 + 2 x 2 windows.
+    assert (decoded.recordings_decoded, decoded.errors, windows.windows_embedded) == (13, (), 30)
+    return work
+
+
+@pytest.fixture
+def copied(embedded, tmp_path):
+    """A copy that a test may change."""
+    return Work(str(shutil.copytree(embedded.lake_uri, tmp_path / "lake")), embedded.settings)
+
+
+def part_of(work, machine_type):
+    (part,) = (part for part in list_parts(work.open_lake()) if part.machine_type == machine_type)
+    return part
+
+
+def directly(work, members):
+    """Spectrograms of members in memory, NaN-padded (recording, mel, frame), and their frames; 0 for a broken one."""
+    transform = LogMel(work.settings.spectrogram)
+    found = []
+    for member in members:
+        data = MEMBERS[member]
+        signal = soundfile.read(io.BytesIO(data), dtype="float32")[0] if data[:4] == b"RIFF" else None
+        found.append(np.empty((64, 0), np.float32) if signal is None else transform(signal))
+    n_frames = np.array([values.shape[1] for values in found])
+    padded = np.full((len(found), 64, n_frames.max()), np.nan, np.float32)
+    for row, values in enumerate(found):
+        padded[row, :, : values.shape[1]] = values
+    return padded, n_frames
+
+
+@pytest.mark.parametrize("machine_type", ["fan", "pump"])
+def test_kept_spectrograms_are_those_of_the_samples(embedded, machine_type):
+    part = part_of(embedded, machine_type)
+    members = read_part(embedded.open_lake(), part)["member"].to_pylist()
+    expected, n_frames = directly(embedded, members)
+    store = part.store("spectrograms", embedded.spectrogram_key)
+    kept = xr.open_zarr(f"{embedded.lake_uri}/{store.zarr_path}")
+    np.testing.assert_array_equal(kept["logmel"].values, expected)
+    assert kept["n_frames"].values.tolist() == n_frames.tolist()
+    assert set(n_frames) == ({0, 63, 94} if machine_type == "fan" else {63})
+    assert kept["machine_id"].values.tolist() == [member.split("/")[1] for member in members]
+    assert kept["logmel"].attrs["frame_s"] == 512 / RATE_HZ
+
+
+@pytest.mark.parametrize("machine_type", ["fan", "pump"])
+def test_kept_features_are_those_of_all_recordings_at_once(embedded, machine_type):
+    part = part_of(embedded, machine_type)
+    spectrograms, n_frames = directly(embedded, read_part(embedded.open_lake(), part)["member"].to_pylist())
+    settings = embedded.settings
+    wanted = [representation for text in TEXTS for representation in parse(text)]
+    embedder = Embedder(wanted, settings.features, settings.images, settings.spectrogram)
+    for representation, expected in embedder.embed(spectrograms, n_frames).items():
+        store = part.store("features", embedded.embedding.key(representation))
+        kept = xr.open_zarr(f"{embedded.lake_uri}/{store.zarr_path}")
+        assert kept["features"].dims == ("recording", "window", "feature")
+        np.testing.assert_array_equal(kept["features"].values, expected)
+        assert kept.attrs["representation"] == str(representation)
+
+
+def test_gathered_features_are_those_of_the_stores_in_the_order_asked_for(embedded):
+    lake = embedded.open_lake()
+    parts = {part.part_id: part for part in list_parts(lake)}
+    (representation,) = parse(TEXTS[0])
+    kept = {
+        part_id: xr.open_zarr(f"{lake.uri}/{part.store('features', embedded.embedding.key(representation)).zarr_path}")
+        for part_id, part in parts.items()
+    }
+    fan, pump = part_of(embedded, "fan").part_id, part_of(embedded, "pump").part_id
+    asked = [(fan, 10), (pump, 1), (fan, 0), (fan, 7), (pump, 0), (fan, 10)]
+    places = pd.DataFrame(asked, columns=["part_id", "row"], index=[5, 3, 1, 1, 9, 0])
+    gathered = gather(lake, parts, places, representation, embedded.embedding)
+    assert gathered.shape == (6, 4, 128)
+    assert gathered.dtype == np.float32
+    for values, (part_id, row) in zip(gathered, asked, strict=True):
+        expected = kept[part_id]["features"].values[row]
+        np.testing.assert_array_equal(values[: len(expected)], expected)
+        assert np.isnan(values[len(expected) :]).all()
+    assert gather(lake, parts, places[:0], representation, embedded.embedding).shape == (0, 0, 0)
+
+
+def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
+    """Rows further apart than a chunk are read as several runs; 70 rows have such gaps."""
+    archive = write_zip(tmp_path / "long.zip", machine("fan/id_00", 70, 0, duration_s=1.1))
+    work = Work(str(tmp_path / "lake"), small(store={"block_recordings": 32, "chunk_recordings": 8}))
+    ingest_sources.fn(work, [str(archive)])
+    compute_spectrograms.fn(work)
+    compute_features.fn(work)
+    lake, part, (representation,) = work.open_lake(), part_of(work, "fan"), parse("fake")
+    every = read_rows(lake, part.store("features", work.embedding.key(representation)).zarr_path, ARRAY, range(70))
+    assert np.unique(every, axis=0).shape[0] == 70
+    for rows in ([69, 0, 35], [0, 16, 33, 50, 67], [3, 2, 1, 60, 61], list(range(69, -1, -1))):
+        places = pd.DataFrame({"part_id": part.part_id, "row": rows})
+        np.testing.assert_array_equal(gather(lake, {part.part_id: part}, places, representation, work.embedding), every[rows])
+
+
+def test_a_second_run_has_nothing_to_do(copied, archive):
+    assert ingest_sources.fn(copied, [str(archive)]).new == 0
+    assert compute_spectrograms.fn(copied).recordings_decoded == 0
+    assert compute_features.fn(copied).windows_embedded == 0
+
+
+def test_a_further_layer_alone_is_embedded(copied):
+    further = with_settings(copied, features={"backbones": (*TEXTS, "fake@features.0")})
+    assert compute_features.fn(further).windows_embedded == 30
+    assert compute_features.fn(further).windows_embedded == 0
+    assert compute_features.fn(copied).windows_embedded == 0
+
+
+def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
+    work = Work(str(tmp_path), small())
+    ingest_sources.fn(work, [str(archive)])
+    lake, part, settings = work.open_lake(), part_of(work, "fan"), work.settings
+    table = read_part(lake, part)
+    store = part.store("spectrograms", work.spectrogram_key)
+    spectrogram_blocks.begin_store(lake, part, table, settings.spectrogram, settings.store)
+    blocks = block_rows(lake, store.zarr_path, "logmel")
+    assert blocks == [range(4), range(4, 8), range(8, 11)]
+    killed_after = spectrogram_blocks.SpectrogramBlock(
+        work.lake_uri, part, blocks[1], frozenset(), 1 << 20, settings.spectrogram, settings.health
+    )
+    assert spectrogram_blocks.fill_block(killed_after) == 4
+    with pytest.raises(NotComplete, match="without a receipt"):
+        spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
+    assert compute_spectrograms.fn(work).recordings_decoded == 13 - 4
+    expected, _ = directly(work, table["member"].to_pylist())
+    np.testing.assert_array_equal(read_rows(lake, store.zarr_path, "logmel", range(11)), expected)
+    # One block of features too, its store begun by somebody who died.
+    (representation,) = parse("fake")
+    begin_store(lake, part, table, representation, work.embedding, settings.store)
+    assert compute_features.fn(work).windows_embedded == 30
+
+
+def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
+    lake, part, settings = copied.open_lake(), part_of(copied, "fan"), copied.settings
+    store = part.store("spectrograms", copied.spectrogram_key)
+    before = {path: lake.read(path) for path in lake.list("")}
+    block = spectrogram_blocks.SpectrogramBlock(
+        copied.lake_uri, part, range(4), frozenset(), 1 << 20, settings.spectrogram, settings.health
+    )
+    spectrogram_blocks.fill_block(block)
+    table = read_part(lake, part)
+    assert not spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
+    assert {path: lake.read(path) for path in lake.list("")} == before
+    assert lake.list(f"{store.stem}.blocks") == []
+
+
+def test_a_source_that_is_gone_costs_its_parts_and_no_others(archive, tmp_path):
+    lost = write_zip(tmp_path / "lost.zip", machine("valve/id_00", 5, 0, duration_s=2.0))
+    work = Work(str(tmp_path / "lake"), small())
+    ingest_sources.fn(work, [str(archive), str(lost)])
+    kept = lost.read_bytes()
+    lost.unlink()
+    summary = compute_spectrograms.fn(work)
+    valve = part_of(work, "valve")
+    ((place, error),) = summary.errors
+    assert place == valve.table_path
+    assert isinstance(error, SourceNotFound)
+    assert "lost.zip" in str(error)
+    assert summary.recordings_decoded == 13
+    lake = work.open_lake()
+    complete = {part.machine_type: part.store("spectrograms", work.spectrogram_key).is_complete(lake) for part in list_parts(lake)}
+    assert complete == {"fan": True, "pump": True, "valve": False}
+    assert set(work.catalog(lake).recordings.groupby("machine_type")["status"].unique()["valve"]) == {"pending"}
+    assert compute_features.fn(work).windows_embedded == 30
+    lost.write_bytes(kept)
+    again = compute_spectrograms.fn(work)
+    assert (again.recordings_decoded, again.errors) == (5, ())
+    assert compute_features.fn(work).windows_embedded == 10
+
+
+def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archive, tmp_path):
+    (tmp_path / "no.zip").write_bytes(b"no archive")
+    work = Work(str(tmp_path / "lake"), small())
+    summary = ingest_sources.fn(work, [str(tmp_path / "no.zip"), str(archive), str(tmp_path / "absent.zip")])
+    assert [(source, error.code) for source, error in summary.errors] == [
+        (str(tmp_path / "no.zip"), "source_unreadable"),
+        (str(tmp_path / "absent.zip"), "source_not_found"),
+    ]
+    assert (len(summary.recording_ids), summary.new) == (13, 13)
+
+
+def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
+    for night in ("2026-11-20", "2026-11-21"):
+        write_zip(tmp_path / f"{night}.zip", machine(f"{night}/fan/id_00", 2, 0, duration_s=2.0))
+    everything = Work(str(tmp_path / "lake"), small(ingest={"name_pattern": r"(?P<batch>\d{4}-\d\d-\d\d)/(?P<machine_type>\w+)/(?P<machine_id>\w+)/(?P<label>\w+)/"}))
+    ingest_sources.fn(everything, [str(path) for path in tmp_path.glob("*.zip")])
+    tonight = Work(everything.lake_uri, everything.settings, Scope(frozenset({"2026-11-21"})))
+    assert compute_spectrograms.fn(tonight).recordings_decoded == 2
+    assert compute_features.fn(tonight).windows_embedded == 4
+    rows = everything.catalog(everything.open_lake()).recordings
+    assert rows.groupby("batch")["status"].unique().str.join("").to_dict() == {
+        "2026-11-20": "pending",
+        "2026-11-21": "accepted",
+    }
+    assert build(everything) == (2, 4, 1, 4)
+
+
+def test_a_part_of_which_nothing_decodes_is_complete_and_has_nothing_to_embed(tmp_path):
+    archive = write_zip(tmp_path / "broken.zip", {f"fan/id_00/normal/{n}.wav": b"noise" for n in range(3)})
+    work = Work(str(tmp_path / "lake"), small())
+    assert build(work, archive) == (3, 0, 0, 0)
+    assert work.catalog(work.open_lake()).recordings["reason"].tolist() == ["not_audio"] * 3
+    assert build(work, archive) == (0, 0, 0, 0)
+
+
+def test_progress_counts_the_blocks_of_each_stage(archive, tmp_path):
+    told = []
+    with listening(lambda *what: told.append(what)):
+        build(Work(str(tmp_path), small()), archive)
+    # Fans: three blocks of 4, pumps one; a model and a table for each machine and part.
+    assert told == [
+        ("ingest", 1, 1),
+        *(("spectrograms", done, 4) for done in (1, 2, 3, 4)),
+        *(("features", done, 4) for done in (1, 2, 3, 4)),
+        *(("fit", done, 3) for done in (1, 2, 3)),
+        *(("score", done, 2) for done in (1, 2)),
+    ]
+
+
+def test_the_archive_the_tests_are_about_has_what_they_say(archive):
+    with zipfile.ZipFile(archive) as source:
+        assert len(source.namelist()) == 13
