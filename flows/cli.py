@@ -13,12 +13,14 @@ from typing import Annotated
 # Before anything imports Prefect or torch: their log noise and spinning threads help nobody here.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+# On a busy machine the embedded server takes longer to start than the 20 s it would be given.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
 from rich.table import Table
 
-from flows import cli_fleet
+from flows import cli_fleet, cli_operators
 from flows.cli_common import (
     AsJson,
     Assignments,
@@ -39,7 +41,7 @@ from flows.console import print_table
 from flows.pipeline import STAGES, StageName, pipeline
 from flows.settings import load
 from flows.summary import BAD_USAGE, RunSummary
-from storage.errors import HumwatchError
+from storage.errors import BadConfiguration, HumwatchError
 from tasks.features.weights import fetch_weights, list_weights
 from tasks.work import Work
 
@@ -47,6 +49,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 weights_app = typer.Typer(no_args_is_help=True, help="Backbone weights: which are here, and staging them.")
 app.add_typer(weights_app, name="weights")
 app.add_typer(cli_fleet.app)
+app.add_typer(cli_operators.app)
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

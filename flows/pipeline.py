@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.cluster import workers
 from flows.summary import Problem, RunSummary
-from storage.errors import BadConfiguration, TerminalError, WeightsNotFound
+from storage.errors import BadConfiguration, HumwatchError, TerminalError, WeightsNotFound
 from tasks.detectors.task import fit_models
 from tasks.evaluation.task import evaluate_scores
 from tasks.features.task import compute_features
@@ -57,21 +57,23 @@ def pipeline(
 
 @contextmanager
 def running(work: Work, command: str, *, needs_backbones: bool = True) -> Iterator[RunSummary]:
-    """Yield the summary of a run, with workers there; a terminal error becomes `RunFailed` with what was done.
+    """Yield the summary of a run, with workers there; an error of ours becomes `RunFailed` with what was done.
 
     Raises:
         BadConfiguration, WeightsNotFound: nothing was begun.
-        RunFailed: the body raised a terminal error.
+        RunFailed: weights, workers or the body raised another error of ours; retries are over.
     """
     summary = RunSummary(command=command, lake=work.lake_uri)
-    if needs_backbones:
-        require_weights(work.settings.features)
     try:
+        if needs_backbones:
+            require_weights(work.settings.features)
         with workers(work.settings.dask):
             yield summary
     except (BadConfiguration, WeightsNotFound):
         raise
-    except TerminalError as error:
+    except HumwatchError as error:
+        if str(error) not in {problem.message for problem in summary.errors}:
+            summary.errors.append(Problem.of("", "", error))  # it came from no stage
         raise RunFailed(summary) from error
 
 
@@ -107,11 +109,11 @@ def run_stages(summary: RunSummary, work: Work, sources: Sequence[str], stages: 
 
 @contextmanager
 def timed(summary: RunSummary, stage: str) -> Iterator[None]:
-    """Time a stage into `summary.seconds` and note the terminal error that ends it."""
+    """Time a stage into `summary.seconds` and note the error that ends it."""
     begun = time.perf_counter()
     try:
         yield
-    except TerminalError as error:
+    except HumwatchError as error:
         summary.errors.append(Problem.of("", stage, error))
         raise
     finally:

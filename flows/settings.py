@@ -12,7 +12,13 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from storage.errors import BadConfiguration
 from tasks.features.representations import parse
@@ -71,6 +77,8 @@ def load(
     except ValidationError as error:
         problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
         raise BadConfiguration(problems) from error
+    except SettingsError as error:
+        raise BadConfiguration(f"a variable HUMWATCH_... is not JSON: {error} ({error.__cause__})") from error
     settings = Settings(**{name: getattr(layered, name) for name in Settings.model_fields})
     for text in settings.features.backbones:
         parse(text)
@@ -125,8 +133,8 @@ def _assigned(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadConfiguration(f"the configuration file {path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadConfiguration(f"the configuration file {path} is not TOML: {error}") from error

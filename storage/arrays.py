@@ -6,7 +6,6 @@ absent (padding, rejected recordings) are NaN. https://zarr-specs.readthedocs.io
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 import zarr
-import zarr.errors
+import zarr.storage
+from zarr.core.buffer import Buffer
 
 from storage.errors import Misaligned
 from storage.lake import Lake
@@ -49,26 +49,29 @@ class ArraySchema:
 def create_store(
     lake: Lake, path: str, schema: ArraySchema, coordinates: Mapping[str, Sequence[str]], attributes: Mapping[str, Any]
 ) -> None:
-    """Write the schema of a store and its text coordinates along `recording`; what another writer began stays."""
-    store = lake.zarr_store(path)
-    with contextlib.suppress(zarr.errors.ContainsGroupError):
-        zarr.create_group(store, attributes=dict(attributes), zarr_format=3)
-    group = zarr.open_group(store, mode="r+", zarr_format=3)
+    """Write the schema of a store and its text coordinates along `recording`; what another writer began stays.
+
+    It is made in memory and kept object by object, each only where there is none: a writer that comes late, or was held
+    up, cannot undo what another has finished since.
+    """
+    objects: dict[str, Buffer] = {}
+    group = zarr.create_group(zarr.storage.MemoryStore(objects), attributes=dict(attributes), zarr_format=3)
+    recordings = schema.shape[0]
     for name, values in coordinates.items():
-        # Written every time: a writer killed between the schema and the values leaves a coordinate of empty text.
-        _coordinate(group, name, schema.shape[0], "string")[:] = np.asarray(values, dtype=object)
-    _coordinate(group, "n_frames", schema.shape[0], "int64")
-    with contextlib.suppress(zarr.errors.ContainsArrayError):
-        group.create_array(
-            schema.name,
-            shape=schema.shape,
-            shards=schema.block,
-            chunks=(schema.chunk_recordings, *schema.block[1:]),
-            dtype=schema.dtype,
-            fill_value=float("nan"),
-            dimension_names=schema.dimensions,
-            attributes={**schema.attributes, "coordinates": " ".join([*coordinates, "n_frames"])},
-        )
+        _coordinate(group, name, recordings, "string")[:] = np.asarray(values, dtype=object)
+    _coordinate(group, "n_frames", recordings, "int64")
+    group.create_array(
+        schema.name,
+        shape=schema.shape,
+        shards=schema.block,
+        chunks=(schema.chunk_recordings, *schema.block[1:]),
+        dtype=schema.dtype,
+        fill_value=float("nan"),
+        dimension_names=schema.dimensions,
+        attributes={**schema.attributes, "coordinates": " ".join([*coordinates, "n_frames"])},
+    )
+    for key, value in objects.items():
+        lake.create(f"{path}/{key}", value.to_bytes())
 
 
 def block_rows(lake: Lake, path: str, name: str) -> list[range]:
@@ -133,8 +136,5 @@ def _array(lake: Lake, path: str, name: str) -> zarr.Array[Any]:
 
 
 def _coordinate(group: zarr.Group, name: str, recordings: int, dtype: str) -> zarr.Array[Any]:
-    with contextlib.suppress(zarr.errors.ContainsArrayError):
-        group.create_array(
-            name, shape=(recordings,), chunks=(max(recordings, 1),), dtype=dtype, dimension_names=("recording",)
-        )
-    return cast("zarr.Array[Any]", group[name])
+    chunks = (max(recordings, 1),)
+    return group.create_array(name, shape=(recordings,), chunks=chunks, dtype=dtype, dimension_names=("recording",))

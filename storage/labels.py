@@ -45,8 +45,7 @@ def put_labels(lake: Lake, name: str, rows: pa.Table, imported_at: datetime) -> 
 def read_labels(lake: Lake) -> pa.Table:
     """Return the rows of every import, oldest import first, each import's in its own order."""
     tables = read_tables(lake, lake.list("labels", ".parquet"), LABELS)
-    times, names = tables["imported_at"].to_pylist(), tables["import_id"].to_pylist()
-    return tables.take(sorted(range(tables.num_rows), key=lambda row: (times[row], names[row], row)))
+    return tables.sort_by([("imported_at", "ascending"), ("import_id", "ascending")])  # stable
 
 
 def labels_path(name: str) -> str:

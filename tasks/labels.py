@@ -110,7 +110,9 @@ def read_log(text: str, where: str, recordings: pd.DataFrame) -> pa.Table:
             except ValueError as error:
                 problems.append(f"line {reader.line_num}: {error}")
     except csv.Error as error:
-        raise BadConfiguration(f"{where}, line {reader.line_num}: is not CSV: {error}; nothing was imported") from error
+        raise BadConfiguration(
+            f"{where}, after line {reader.line_num}: is not CSV: {error}; nothing was imported"
+        ) from error
     if not (rows or problems):
         raise BadConfiguration(f"{where}: holds no rows")
     if problems:

@@ -18,6 +18,7 @@ from prefect.tasks import Task, exponential_backoff
 
 from storage.errors import TransientError
 from tasks import progress
+from tasks.worker import call
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,7 +55,7 @@ def run_on_workers(
     queue = iter(units)
 
     def submit(count: int) -> list[distributed.Future[R]]:
-        return [client.submit(function, unit, pure=False) for unit in islice(queue, count)]
+        return [client.submit(call, function, unit, pure=False) for unit in islice(queue, count)]
 
     workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
     running = distributed.as_completed(submit(workers * in_flight))

@@ -37,7 +37,7 @@ def plan_retraining(lake: Lake, work: Work) -> Iterator[RetrainUnit]:
     catalog, embedding = work.catalog(lake), work.embedding
     fit = work.settings.fit.model_copy(update={"training": "assumed_normal"})
     retrain = work.settings.retrain
-    accepted = work.scope.recordings(catalog.accepted)
+    accepted = work.scope.recordings(catalog.accepted).sort_values("recording_id")  # as in the fit stage
     for machine, rows in by_machine(accepted[accepted["label"] != "abnormal"]).items():
         nights = sorted(rows["batch"].unique())
         before, held_back = nights[: -retrain.gate_nights], nights[-retrain.gate_nights :]

@@ -47,6 +47,6 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
 def _window(nights: list[str], fit: FitSettings) -> list[str]:
     if fit.commissioning_from is not None or fit.commissioning_until is not None:
         first = fit.commissioning_from.isoformat() if fit.commissioning_from else ""
-        last = fit.commissioning_until.isoformat() if fit.commissioning_until else "~"
-        return [night for night in nights if first <= night <= last]
+        last = fit.commissioning_until.isoformat() if fit.commissioning_until else nights[-1]
+        return [night for night in nights if first <= night <= last] if nights[-1] >= last else []
     return nights[: fit.commissioning_nights] if len(nights) >= fit.commissioning_nights else []

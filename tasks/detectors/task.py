@@ -73,6 +73,8 @@ def _missing(lake: Lake, work: Work) -> Iterator[FitUnit]:
     for seed in fit.seeds:
         roles = assign_roles(catalog.accepted, fit, seed)
         wanted = Scope(machines=work.scope.machines).recordings(catalog.accepted[roles == "train"])
+        # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
+        wanted = wanted.sort_values("recording_id")
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             windowed = any(representation.level == "window" for representation in parse(variant.backbone))
             for machine, rows in by_machine(wanted).items():

@@ -61,16 +61,16 @@ def add_listed(rows: dict[str, dict[str, Any]], listed: list[dict[str, Any]]) ->
 def new_rows(rows: list[dict[str, Any]], known: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of recordings the lake does not know, or knows with other bytes, facts or in another place.
 
-    `known` has the lake's current recordings. A row that supersedes one of them names it in `replaces`, so that going
-    back to what was before is something new again.
+    `known` has the lake's current recordings. A row that supersedes one of them names it in `replaces`, by a hash of it
+    and of all that were superseded before it: going back to what was is something new, however often.
     """
-    columns = ["recording_id", *_IDENTITY]
-    seen = {values[0]: _digest(values[1:]) for values in known[columns].itertuples(index=False)}
+    columns = ["recording_id", "replaces", *_IDENTITY]
+    seen = {values[0]: values[1:] for values in known[columns].itertuples(index=False)}
     new = []
     for row in rows:
-        replaces = seen.get(row["recording_id"])
-        if replaces != _digest(row[name] for name in _IDENTITY):
-            new.append({**row, "replaces": replaces})
+        before = seen.get(row["recording_id"])
+        if before is None or _digest(before[1:]) != _digest(row[name] for name in _IDENTITY):
+            new.append({**row, "replaces": None if before is None else _digest(before)})
     return new
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -88,7 +87,8 @@ def clips(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> Ite
     settings, spectrogram = work.settings.report, work.settings.spectrogram
     chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
     places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
-    rows: list[dict[str, Any]] = chosen.to_dict("records")  # type: ignore[assignment]
+    with_none = chosen.astype(object).where(chosen.notna(), None)
+    rows: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
     for place, row in zip(places.to_dict("records"), rows, strict=True):
         store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
         at = int(place["row"])
@@ -105,8 +105,8 @@ def clips(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> Ite
             detector=row["detector"],
             backbone=row["backbone"],
             score=row["score"],
-            threshold=_or_none(row["threshold"]),
-            p_value=_or_none(row["p_value"]),
+            threshold=row["threshold"],
+            p_value=row["p_value"],
             spectrogram_png=spectrogram_png(
                 values, spectrogram.sample_rate_hz, spectrogram.hop_samples, spectrogram.fmin_hz, spectrogram.fmax_hz
             ),
@@ -134,7 +134,3 @@ def _sound(place: Mapping[Any, Any], channel: int | Literal["mean"], clip_s: flo
     except (HumwatchError, Rejected):
         pass
     return None, ""
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

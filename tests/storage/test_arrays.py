@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import xarray as xr
+from s3_server import s3_environment, s3_server
 
 from storage.arrays import (
     FRAMES_PER_SHARD,
@@ -30,9 +31,15 @@ SCHEMA = ArraySchema(
 COORDINATES = {"recording_id": [f"r{i}" for i in range(10)], "machine_id": ["id_00"] * 10}
 
 
-@pytest.fixture
-def lake(tmp_path):
-    lake = Lake.open(str(tmp_path))
+@pytest.fixture(scope="module")
+def s3():
+    with s3_server() as server, s3_environment(server.env):
+        yield server
+
+
+@pytest.fixture(params=["file", "s3"])
+def lake(request, tmp_path):
+    lake = Lake.open(str(tmp_path) if request.param == "file" else request.getfixturevalue("s3").new_uri())
     create_store(lake, "s.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
     return lake
 
@@ -83,11 +90,26 @@ def test_opens_in_xarray_with_names(lake):
     assert dataset["logmel"].attrs["units"] == "dB"
 
 
-def test_a_block_is_one_object(lake, tmp_path):
+def test_a_block_is_one_object(lake):
     write_block(lake, "s.zarr", "logmel", range(4), np.ones((4, 3, 5), np.float32))
     write_block(lake, "s.zarr", "logmel", range(4, 8), np.ones((4, 3, 5), np.float32))
-    objects = [path for path in (tmp_path / "s.zarr" / "logmel").rglob("*") if path.is_file()]
-    assert len([path for path in objects if path.name != "zarr.json"]) == 2
+    assert len([path for path in lake.list("s.zarr/logmel") if not path.endswith("zarr.json")]) == 2
+
+
+def test_a_writer_held_up_in_the_middle_of_the_schema_undoes_nothing(lake):
+    values = np.ones((4, 3, FRAMES_PER_SHARD + 7), np.float32)
+
+    class HeldUp(Lake):
+        def create(self, path, data):
+            if path.endswith("logmel/zarr.json"):
+                create_store(lake, "t.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
+                write_block(lake, "t.zarr", "logmel", range(4), values)
+                finish_store(lake, "t.zarr", "logmel", np.full(10, FRAMES_PER_SHARD + 7), FRAMES_PER_SHARD + 7)
+            return super().create(path, data)
+
+    create_store(HeldUp(lake.uri), "t.zarr", SCHEMA, COORDINATES, {"n_mels": 3})
+    np.testing.assert_array_equal(read_rows(lake, "t.zarr", "logmel", range(4)), values)
+    assert read_n_frames(lake, "t.zarr").tolist() == [FRAMES_PER_SHARD + 7] * 10
 
 
 def test_a_second_writer_finds_the_store_as_it_is(lake):

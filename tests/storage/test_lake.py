@@ -1,4 +1,4 @@
-"""The lake's promises, the same on a local disk and in memory."""
+"""The lake's promises, the same on a local disk, in memory and on S3."""
 
 import json
 import pickle
@@ -6,13 +6,22 @@ import threading
 import uuid
 
 import pytest
+from s3_server import s3_environment, s3_server
 
 from storage.errors import LakeTooNew, SourceNotFound
 from storage.lake import FORMAT_VERSION, Lake
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(scope="module")
+def s3():
+    with s3_server() as server, s3_environment(server.env):
+        yield server
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def lake(request, tmp_path):
+    if request.param == "s3":
+        return Lake.open(request.getfixturevalue("s3").new_uri())
     return Lake.open(str(tmp_path / "lake") if request.param == "file" else f"memory://{uuid.uuid4().hex}")
 
 
@@ -33,11 +42,13 @@ def test_create_keeps_the_first_bytes(lake):
     assert lake.read("mark") == b"first"
 
 
-def test_exactly_one_of_many_creators_wins(tmp_path):
-    lake = Lake.open(str(tmp_path))
+@pytest.mark.parametrize("lake", ["file", "s3"], indirect=True)
+def test_exactly_one_of_many_creators_wins(lake):
+    start = threading.Barrier(16)
     won = []
 
     def create(index):
+        start.wait(30)
         if lake.create("mark", str(index).encode()):
             won.append(index)
 
@@ -73,11 +84,15 @@ def test_a_failed_write_leaves_neither_half_an_object_nor_a_temporary_one(tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lake.json"]
 
 
-def test_refuses_a_lake_of_a_newer_format(tmp_path):
-    Lake.open(str(tmp_path))
-    (tmp_path / "lake.json").write_text(json.dumps({"format_version": FORMAT_VERSION + 1}))
+def test_exists_speaks_of_objects_and_not_of_prefixes(lake):
+    lake.write("x/y", b"")
+    assert [lake.exists(path) for path in ("x/y", "x", "x/y/z", "absent")] == [True, False, False, False]
+
+
+def test_refuses_a_lake_of_a_newer_format(lake):
+    lake.write("lake.json", json.dumps({"format_version": FORMAT_VERSION + 1}).encode())
     with pytest.raises(LakeTooNew, match="upgrade"):
-        Lake.open(str(tmp_path))
+        Lake.open(lake.uri)
 
 
 def test_survives_pickling(lake):

@@ -6,6 +6,7 @@ import pickle
 
 import aiohttp
 import botocore.exceptions
+import botocore.parsers
 import pytest
 from aiohttp import RequestInfo
 from fsspec.exceptions import FSTimeoutError
@@ -31,10 +32,14 @@ def status(code):
     return aiohttp.ClientResponseError(RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict()), url), (), status=code)
 
 
-def caused(cause):
-    error = FileNotFoundError(URI)
+def caused(cause, error=None):
+    error = error or FileNotFoundError(URI)
     error.__cause__ = cause
     return error
+
+
+def answered(code):
+    return botocore.exceptions.ClientError({"Error": {"Code": code, "Message": "x"}}, "PutObject")
 
 
 KNOWN = [
@@ -53,6 +58,9 @@ KNOWN = [
     (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), StorageUnavailable),
     (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), StorageUnavailable),
     (botocore.exceptions.ConnectTimeoutError(endpoint_url="x"), StorageUnavailable),
+    (botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), StorageUnavailable),
+    (botocore.exceptions.ResponseStreamingError(error="x"), StorageUnavailable),
+    (botocore.parsers.ResponseParserError("x"), StorageUnavailable),
     (botocore.exceptions.ParamValidationError(report="x"), SourceUnreadable),
     (aiohttp.ServerDisconnectedError(), StorageUnavailable),
     (aiohttp.ClientPayloadError(), StorageUnavailable),
@@ -78,6 +86,8 @@ KNOWN = [
     (ERROR_CODE_TO_EXCEPTION["503"]("x"), StorageUnavailable),
     (ERROR_CODE_TO_EXCEPTION["InternalError"]("x"), StorageUnavailable),
     (ERROR_CODE_TO_EXCEPTION["RequestTimeout"]("x"), StorageUnavailable),
+    (caused(answered("InvalidToken"), ERROR_CODE_TO_EXCEPTION["InvalidToken"]("x")), SourceForbidden),
+    (caused(answered("ConditionalRequestConflict"), OSError(errno.EIO, "x")), StorageUnavailable),
 ]
 
 
@@ -87,8 +97,16 @@ def test_errors_are_translated_and_name_the_uri(error, expected):
         raise error
     assert type(caught.value) is expected
     assert isinstance(caught.value, TransientError) is (expected is StorageUnavailable)
+    caught.value.__cause__ = caught.value.__context__ = None  # as workers send it (tasks/task.py)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (type(copy), str(copy)) == (expected, str(caught.value))
+
+
+def test_a_missing_bucket_is_told_from_a_missing_object():
+    with pytest.raises(SourceNotFound, match="no such bucket"), translated_errors(URI):
+        raise caused(answered("NoSuchBucket"))
+    with pytest.raises(SourceNotFound, match=r"not found$"), translated_errors(URI):
+        raise caused(answered("NoSuchKey"))
 
 
 @pytest.mark.parametrize(

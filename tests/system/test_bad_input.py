@@ -159,10 +159,13 @@ def _broken_sources(root: Path) -> dict[str, tuple[str, str, str]]:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}/fan.zip"
-    unreadable = ("empty.zip", "source_empty"), ("empty_folder", "source_empty"), ("absent.zip", "source_not_found"), (
-        "manifest.zip", "bad_configuration"), *((name, "source_unreadable") for name in (
-            "no_bytes.zip", "cut.zip", "text.zip", "cut.tar.gz", "readme.txt"))  # fmt: skip
-    sources = {name: (str(root / name), code, str(root / name)) for name, code in unreadable}
+    codes = {
+        "source_unreadable": ("no_bytes.zip", "cut.zip", "text.zip", "cut.tar.gz", "readme.txt"),
+        "source_empty": ("empty.zip", "empty_folder"),
+        "source_not_found": ("absent.zip",),
+        "bad_configuration": ("manifest.zip",),
+    }
+    sources = {name: (str(root / name), code, str(root / name)) for code, names in codes.items() for name in names}
     sources["folder_with_a_cut_zip"] = (str(root / "night"), "source_unreadable", str(root / "night" / "cut.zip"))
     sources["unknown_protocol"] = ("nonsense://fan.zip", "protocol_unsupported", "nonsense://fan.zip")
     sources["nobody_answers"] = (nobody, "storage_unavailable", nobody)

@@ -178,8 +178,13 @@ MOMENTS: dict[str, tuple[str, Callable[[Undisturbed], Moment]]] = {
 def kill_at(moment: Moment, archive: Path, lake: Path, log: Path) -> None:
     """Start a run and kill all its processes when the moment has begun."""
     command = [sys.executable, "-m", "flows", "run", archive, "--lake", lake, *SMALL, "--workers", "2", "--json"]
+    # All killed runs share a Prefect home, so each starts its server on a database whose last server was killed.
+    environment = {**os.environ, "PREFECT_HOME": str(archive.parent / "prefect")}
     deadline = time.monotonic() + TIMEOUT_S
-    with log.open("w") as file, subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True) as process:
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True) as process,
+    ):
         try:
             while not moment.begun(lake):
                 assert process.poll() is None, f"it ended before the moment: {log.read_text()}"

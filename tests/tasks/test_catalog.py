@@ -1,5 +1,6 @@
 """The catalog: the newest row of every recording, and what its machine as a whole says of it."""
 
+import zipfile
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -191,7 +192,7 @@ def test_a_file_that_changes_there_and_back_and_there_again_is_what_it_is_now(tm
     lake = work.open_lake()
     seen = []
     for turn in range(5):
-        write_zip(path, {**members, changing: versions[turn % 2]})
+        write_zip(path, {**members, changing: versions[turn % 2]}, zipfile.ZIP_STORED)
         assert ingest_sources.fn(work, [str(path)]).new == (3 if turn == 0 else 1)
         assert compute_spectrograms.fn(work).recordings_decoded == (3 if turn == 0 else 1)
         rows = work.catalog(lake).recordings
@@ -212,7 +213,7 @@ def test_no_decoding_is_spent_on_what_is_superseded(tmp_path):
     work = Work(str(tmp_path / "lake"), small())
     for frequency_hz in (440.0, 880.0):
         members["fan/id_00/normal/00000001.wav"] = wav(tone(7, duration_s=2.0, frequency_hz=frequency_hz))
-        write_zip(path, members)
+        write_zip(path, members, zipfile.ZIP_STORED)
         ingest_sources.fn(work, [str(path)])
     # Two parts, four rows, three recordings; the superseded bytes are in no archive any longer.
     assert len(current_recordings(work.open_lake())[1]) == 2

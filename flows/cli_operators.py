@@ -1,0 +1,248 @@
+"""Commands for the people who keep a lake: what state it is in, what they know of its machines, what can go."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.cli_common import (
+    AsJson,
+    Assignments,
+    Backbones,
+    ConfigFile,
+    Detectors,
+    LakeUri,
+    Preset,
+    Workers,
+    absolute,
+    flags_of,
+)
+from flows.console import live_progress, print_table
+from flows.doctor import doctor_table, examine
+from flows.prune import plan_pruning
+from flows.settings import load
+from flows.status import machine_statuses, open_existing, status_table
+from flows.summary import BAD_USAGE, DONE, FAILED, Problem
+from storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
+from storage.filesystem import open_fs, source_errors
+from tasks import progress
+from tasks.catalog import current_recordings
+from tasks.labels import import_labels
+from tasks.scope import Scope
+from tasks.simulation import FleetPlan, simulate
+from tasks.work import Work
+
+app = typer.Typer()
+labels_app = typer.Typer(no_args_is_help=True, help="What is known of recordings and machines from elsewhere.")
+app.add_typer(labels_app, name="labels")
+
+Answer = tuple[dict[str, Any], int]
+"""What a command found, as JSON values, and its exit status."""
+
+
+@app.command("status")
+def status_command(
+    lake: LakeUri,
+    machines: Annotated[str | None, typer.Option(help="Pattern on TYPE/ID (SITE/TYPE/ID), such as 'fan/*'.")] = None,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    backbone: Backbones = None,
+    detector: Detectors = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say for every machine what is there, what is missing, its current model and its last score."""
+
+    def ask() -> Answer:
+        settings = load(preset, config, flags_of(backbone, detector, None, None), assignments or ())
+        work = Work(absolute(lake), settings, Scope(machines=machines))
+        found = machine_statuses(open_existing(work.lake_uri), work)
+        if not as_json:
+            print_table(status_table(found))
+        return {"machines": [status.as_json() for status in found]}, DONE
+
+    _answer("status", absolute(lake), ask, as_json=as_json)
+
+
+@app.command("doctor")
+def doctor_command(
+    lake: Annotated[str | None, typer.Option("--lake", envvar="HUMWATCH_LAKE", help="Root URI of the lake.")] = None,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    backbone: Backbones = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check this installation, the settings and the lake; 0 when nothing failed."""
+
+    def ask() -> Answer:
+        settings = load(preset, config, flags_of(backbone, None, None, None), assignments or ())
+        checks = examine(settings, absolute(lake) if lake else None)
+        if not as_json:
+            print_table(doctor_table(checks))
+        failed = any(check.state == "fail" for check in checks)
+        return {"checks": [asdict(check) for check in checks]}, FAILED if failed else DONE
+
+    _answer("doctor", absolute(lake) if lake else None, ask, as_json=as_json)
+
+
+@app.command("prune")
+def prune_command(
+    lake: LakeUri,
+    older_than: Annotated[int, typer.Option(min=0, help="Days for which reports and used models stand.")] = 30,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and delete nothing.")] = False,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assignments: Assignments = None,
+    backbone: Backbones = None,
+    detector: Detectors = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete what these settings, the standing reports and the models in use do not need; while no run is at work."""
+
+    def ask() -> Answer:
+        settings = load(preset, config, flags_of(backbone, detector, None, None), assignments or ())
+        work = Work(absolute(lake), settings)
+        there = open_existing(work.lake_uri)
+        pruning = plan_pruning(there, work, older_than, datetime.now(UTC))
+        if not dry_run:
+            pruning.carry_out(there)
+        groups = pruning.groups()
+        objects, size_bytes = sum(group.objects for group in groups), sum(group.bytes for group in groups)
+        if not as_json:
+            table = Table("path", "objects", "bytes", "why")
+            for group in groups:
+                table.add_row(escape(group.path), str(group.objects), f"{group.bytes:,}", group.why)
+            done = "would be deleted" if dry_run else "deleted"
+            print_table(table)
+            print_table(f"{objects} objects, {size_bytes:,} bytes {done}")
+        listed = [asdict(group) for group in groups]
+        return {"dry_run": dry_run, "groups": listed, "objects": objects, "bytes": size_bytes}, DONE
+
+    _answer("prune", absolute(lake), ask, as_json=as_json)
+
+
+@labels_app.command("import")
+def labels_import(
+    file: Annotated[str, typer.Argument(help="Maintenance log, CSV: a path or URI.")],
+    lake: LakeUri,
+    as_json: AsJson = False,
+) -> None:
+    """Import a maintenance log: a label for recordings, or for machines and spans of time.
+
+    Columns: recording_id, or file or path; or site, machine_type, machine_id, from, until (UTC times or dates); label
+    (normal or abnormal); note. With --json: path (of the table kept), added, recordings, spans, changed, errors.
+    """
+    where = absolute(file)
+
+    def ask() -> Answer:
+        there = open_existing(absolute(lake))
+        done = import_labels(there, _read_text(where), where, current_recordings(there)[0])
+        if not as_json:
+            state = "imported" if done.added else "was imported before: nothing added"
+            counts = f"{done.recordings} recordings and {done.spans} spans; {done.changed} labels changed"
+            print_table(f"{escape(where)} {state}: {counts}")
+        return asdict(done), DONE
+
+    _answer("labels import", absolute(lake), ask, as_json=as_json)
+
+
+@app.command("simulate")
+def simulate_command(
+    destination: Annotated[str, typer.Argument(help="Local folder for the archives; the truth goes to DEST-truth.")],
+    machines: Annotated[int, typer.Option(help="Machines of all types.")],
+    nights: Annotated[int, typer.Option(help="Nights.")],
+    snr: Annotated[float, typer.Option(help="Machine over factory noise, dB.")],
+    seed: Annotated[int, typer.Option(help="The same seed makes the same fleet.")],
+    recordings_per_night: Annotated[int, typer.Option(help="Recordings of each machine and night.")] = (
+        FleetPlan.recordings_per_night
+    ),
+    duration: Annotated[float, typer.Option(help="Length of a recording, s.")] = FleetPlan.duration_s,
+    fault_fraction: Annotated[float, typer.Option(help="Share of the machines that get a fault.")] = (
+        FleetPlan.fault_fraction
+    ),
+    fault_size: Annotated[float, typer.Option(help="Severity of a fault on the last night.")] = FleetPlan.fault_size,
+    first_night: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"Unset: {FleetPlan.first_night}.")
+    ] = None,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a synthetic fleet as archives of each night and type, and the truth beside them.
+
+    With --json: archives, planned, sent, missing, truncated, silent, abnormal, faulty_machines, recordings_csv,
+    machines_csv (the truth), errors.
+    """
+
+    def ask() -> Answer:
+        plan = FleetPlan(
+            machines=machines,
+            nights=nights,
+            snr_db=snr,
+            seed=seed,
+            first_night=first_night.date() if first_night else FleetPlan.first_night,
+            recordings_per_night=recordings_per_night,
+            duration_s=duration,
+            fault_fraction=fault_fraction,
+            fault_size=fault_size,
+        )
+        total = plan.nights * min(plan.machines, len(plan.types))
+        done = 0
+
+        def tell(_: object) -> None:
+            nonlocal done
+            done += 1
+            progress.tell("simulate", done, total)
+
+        with live_progress(quiet=as_json):
+            fleet = simulate(plan, absolute(destination), workers, tell)
+        counts = {name: value for name, value in asdict(fleet).items() if isinstance(value, int)}
+        truth = {"recordings_csv": str(fleet.recordings_csv), "machines_csv": str(fleet.machines_csv)}
+        if not as_json:
+            listed = ", ".join(f"{value} {name.replace('_', ' ')}" for name, value in counts.items())
+            print_table(f"{len(fleet.archives)} archives; recordings: {listed}")
+            sys.stdout.write(f"truth: {fleet.recordings_csv.parent}\n")
+        return {"archives": len(fleet.archives), **counts, **truth}, DONE
+
+    _answer("simulate", None, ask, as_json=as_json)
+
+
+def _answer(command: str, lake: str | None, ask: Callable[[], Answer], *, as_json: bool) -> NoReturn:
+    """Run a command that is no flow, print its answer as JSON or what went wrong, and exit as the contract says."""
+    problem = None
+    try:
+        answer, status = ask()
+    except (BadConfiguration, WeightsNotFound) as error:
+        answer, status, problem = {}, BAD_USAGE, Problem.of("", command, error)
+    except HumwatchError as error:
+        answer, status, problem = {}, FAILED, Problem.of("", command, error)
+    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
+        traceback.print_exc()
+        answer, status, problem = {}, FAILED, Problem("", command, "internal_error", repr(error))
+    if as_json:
+        head = {"command": command} if lake is None else {"command": command, "lake": lake}
+        sys.stdout.write(json.dumps({**head, **answer, "errors": [asdict(problem)] if problem else []}) + "\n")
+    elif problem:
+        said = f"error [{problem.code}] {problem.message}"
+        Console(stderr=True).print(said, style="red", markup=False, highlight=False)
+    raise typer.Exit(status)
+
+
+def _read_text(uri: str) -> str:
+    fs, path = open_fs(uri)
+    with source_errors(uri):
+        data: bytes = fs.cat_file(path)
+    try:
+        return data.decode("utf-8-sig")  # spreadsheets begin with a mark
+    except UnicodeDecodeError as error:
+        raise BadConfiguration(f"{uri}: is not UTF-8 text; save it as CSV UTF-8") from error

@@ -1,0 +1,141 @@
+"""What must stay in a lake: what the settings, the standing reports and the models in use need."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from storage.errors import BadConfiguration
+from storage.inventory import StoredObject, below
+from storage.lake import Lake
+from storage.reports import read_latest, read_summary
+from storage.tables import SCORES, read_tables
+from tasks.catalog import MACHINE, machine_of
+from tasks.detectors.fit import variants
+from tasks.features.blocks import EmbeddingSettings
+from tasks.features.representations import parse
+from tasks.spectrograms.blocks import spectrogram_key
+from tasks.work import Work
+
+_MODEL_OF_SCORE = pa.schema([SCORES.field(name) for name in (*MACHINE, "model_version")])
+_SHARED_KEYS = {"health": "spectrograms", "scores": "models"}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What must stay in a lake.
+
+    Attributes:
+        lake: the lake.
+        works: the settings under each `fit.training`; they differ in nothing else.
+        objects: the lake's inventory.
+        since: reports published and models used from then on stand.
+    """
+
+    lake: Lake
+    works: list[Work]
+    objects: Sequence[StoredObject]
+    since: datetime
+
+    @cached_property
+    def paths(self) -> frozenset[str]:
+        """Every object's path."""
+        return frozenset(item.path for item in self.objects)
+
+    def keys_there(self, kind: str) -> set[str]:
+        """Names of the folders below `kind`."""
+        return {item.path.split("/")[1] for item in below(self.objects, kind)}
+
+    @cached_property
+    def versions(self) -> Mapping[tuple[str, str], set[str]]:
+        """Versions of whole models by (key, path of the machine)."""
+        found = defaultdict(set)
+        for item in below(self.objects, "models"):
+            _, key, *machine, name = item.path.split("/")
+            if name == "passport.json":
+                found[key, "/".join(machine[:-1])].add(machine[-1])
+        return found
+
+    @cached_property
+    def reports(self) -> list[str]:
+        """Standing reports."""
+        latest = (read_latest(self.lake) or {}).get("report_id")
+        published = [path.split("/")[1] for path in self.lake.list("reports", "/summary.json")]
+        return [
+            report
+            for report in published
+            if report == latest or datetime.fromisoformat(read_summary(self.lake, report)["created_at"]) >= self.since
+        ]
+
+    @cached_property
+    def reported(self) -> set[tuple[str, str]]:
+        """(path of the machine, version) of the models that standing reports name."""
+        paths = {f"reports/{report}/scores.parquet" for report in self.reports} & self.paths
+        return self.models_in(sorted(paths))
+
+    def models_in(self, score_tables: Iterable[str]) -> set[tuple[str, str]]:
+        """(path of the machine, version) of the models that made these scores."""
+        rows = read_tables(self.lake, score_tables, _MODEL_OF_SCORE).to_pandas().drop_duplicates()
+        return {(machine_of(place).path, version) for *place, version in rows.itertuples(index=False, name=None)}
+
+    @cached_property
+    def own_keys(self) -> dict[str, set[str]]:
+        """Keys of the settings, by the kind of folder.
+
+        Raises:
+            BadConfiguration: they have left nothing in a lake that is not empty, so they are not those of its runs.
+        """
+        embedding, backbones = self.works[0].embedding, self.works[0].settings.features.backbones
+        fits = [work.settings.fit for work in self.works]
+        own = {
+            "spectrograms": {self.works[0].spectrogram_key},
+            "features": {embedding.key(found) for text in backbones for found in parse(text)},
+            "models": {variant.key(embedding, fit) for fit in fits for variant in variants(backbones, fit)},
+        }
+        for kind, keys in own.items():
+            there = self.keys_there(kind)
+            if there and not there & keys:
+                raise BadConfiguration(
+                    f"{self.lake.uri} holds no {kind} of these settings, but others ({', '.join(sorted(there)[:3])}): "
+                    "give the --preset, --config, --set, --backbone and --detector of its runs; nothing was deleted"
+                )
+        return own
+
+    @cached_property
+    def keys(self) -> dict[str, set[str]]:
+        """Keys that stay, by the kind of folder."""
+        kept = {kind: set(keys) for kind, keys in self.own_keys.items()}
+        reported = {key for (key, machine), found in self.versions.items()
+                    if any((machine, version) in self.reported for version in found)}  # fmt: skip
+        in_use = {item.path.split("/")[1] for kind in ("models", "scores") for item in below(self.objects, kind)
+                  if not item.is_older_than(self.since)}  # fmt: skip
+        for key in (reported | in_use) - kept["models"]:
+            kept["models"].add(key)
+            for kind, needed in self._inputs(key).items():
+                kept[kind] |= needed
+        return kept | {kind: kept[other] for kind, other in _SHARED_KEYS.items()}
+
+    def _inputs(self, model_key: str) -> dict[str, set[str]]:
+        """Keys that a key's models are made from; all that are there when a passport does not say it clearly."""
+        everything = {kind: self.keys_there(kind) for kind in ("features", "spectrograms")}
+        passports = [
+            item.path for item in below(self.objects, f"models/{model_key}") if item.path.endswith("/passport.json")
+        ]
+        if not passports:
+            return everything
+        passport = self.lake.read_json(passports[0])
+        settings = {name: value for name, value in passport["settings"].items() if name != "fit"}
+        try:
+            embedding = EmbeddingSettings.model_validate(settings)
+            features = {embedding.key(found) for found in parse(passport["backbone"])}
+        except (ValidationError, BadConfiguration):
+            return everything
+        needed = {"features": features, "spectrograms": {spectrogram_key(embedding.spectrogram)}}
+        # Another version of Humwatch may have named the keys otherwise.
+        return needed if all(needed[kind] <= everything[kind] for kind in needed) else everything

@@ -1,0 +1,93 @@
+"""A small lake made by calling the stages in this process, and the command line called in this process, too."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from recordings import machine, write_zip
+from typer.testing import CliRunner
+
+from flows.cli import app
+from flows.settings import load
+from storage.reports import publish
+from tasks.detectors.task import fit_models
+from tasks.evaluation.kept import evaluate, read_evaluation, read_scores, score_paths
+from tasks.features.task import compute_features
+from tasks.ingest.task import ingest_sources
+from tasks.reports.assemble import files_of
+from tasks.scoring.task import score_recordings
+from tasks.spectrograms.task import compute_spectrograms
+from tasks.work import Work
+
+ASSIGNMENTS = ("images.image_size_px=64", "fit.gmm_components=2", 'features.backbones=["fake"]')
+FLAGS = tuple(part for assignment in ASSIGNMENTS for part in ("--set", assignment))
+
+
+def work_on(lake: Path, *assignments: str) -> Work:
+    return Work(str(lake), load(assignments=[*ASSIGNMENTS, *assignments]))
+
+
+def plant(folder: Path, **members: bytes) -> Path:
+    """An archive of a fan with faults and a pump without; 2.2 s are one window."""
+    made = {
+        **machine("fan/id_00", 6, 3, duration_s=2.2),
+        **machine("pump/id_01", 4, 0, duration_s=2.2, frequency_hz=300.0),
+        **members,
+    }
+    return write_zip(folder / "plant.zip", made)
+
+
+@dataclass(frozen=True)
+class Counts:
+    new: int
+    decoded: int
+    embedded: int
+    fitted: int
+    scored: int
+
+
+def run_stages(work: Work, *sources: Path) -> Counts:
+    """The chain up to the scores."""
+    ingested = ingest_sources.fn(work, [str(source) for source in sources])
+    assert ingested.errors == ()
+    decoded = compute_spectrograms.fn(work)
+    assert decoded.errors == ()
+    return Counts(
+        ingested.new,
+        decoded.recordings_decoded,
+        compute_features.fn(work).windows_embedded,
+        fit_models.fn(work).models_fitted,
+        score_recordings.fn(work).recordings_scored,
+    )
+
+
+def publish_scores(work: Work, report_id: str, created_at: str) -> str:
+    """Publish a report with a real one's tables and a page of one line; return its evaluation's id."""
+    lake = work.open_lake()
+    evaluation_id = evaluate(lake, work)
+    tables = {"auc": read_evaluation(lake, evaluation_id).auc, "scores": read_scores(lake, score_paths(lake, work))}
+    summary = {"report_id": report_id, "created_at": created_at}
+    files = {**files_of(tables), "index.html": b"<p>report</p>"}
+    publish(lake, report_id, files, summary, lambda summaries: f"{len(summaries)} reports")
+    return evaluation_id
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self):
+        return json.loads(self.stdout)
+
+
+def humwatch(*arguments) -> Answer:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def contents(lake: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(lake)): path.read_bytes() for path in lake.rglob("*") if path.is_file()}
