@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Test processes; each system test file starts servers of its own.
 WORKERS ?= 2
 
 .PHONY: demo test lint bench docs clean
@@ -11,10 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/humwatch demo
 
 test: lint
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report --skip-covered
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report term:skip-covered
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ from flows.console import print_table
 from flows.pipeline import STAGES, StageName, pipeline
 from flows.settings import load
 from flows.summary import BAD_USAGE, RunSummary
-from storage.errors import BadConfiguration, HumwatchError
+from storage.errors import HumwatchError
 from tasks.features.weights import fetch_weights, list_weights
 from tasks.work import Work
 
@@ -133,7 +133,7 @@ def weights_list(config: ConfigFile = None, assignments: Assignments = None, as_
     """Say which backbones have weights here, and where."""
     try:
         rows = list_weights(load("default", config, None, assignments or ()).features)
-    except BadConfiguration as error:
+    except HumwatchError as error:
         stop(str(error), BAD_USAGE)
     if as_json:
         sys.stdout.write(json.dumps([dict(vars(row)) for row in rows]) + "\n")

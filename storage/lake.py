@@ -109,11 +109,13 @@ class Lake:
         """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
         with translated_errors(self.uri_of(prefix)):
             try:
-                found = self._fs.find(self._full(prefix))
+                found = self._fs.find(self._full(prefix), detail=True)
             except FileNotFoundError:
                 return []
         skip = len(self._root) + 1
-        return sorted(path[skip:] for path in found if path.endswith(suffix) and "/.tmp-" not in path)
+        # Some stores list an empty folder that deleted objects left behind.
+        objects = (path for path, info in found.items() if info["type"] == "file")
+        return sorted(path[skip:] for path in objects if path.endswith(suffix) and "/.tmp-" not in path)
 
     def delete(self, path: str) -> None:
         """Delete an object or everything below a prefix; nothing happens when it is not there."""

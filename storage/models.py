@@ -70,7 +70,9 @@ def get_model(lake: Lake, key: str, machine: Machine, version: str) -> StoredMod
     path = f"{_folder(key, machine)}/{version}/model.skops"
     model = lake.read(path)
     if passport.get("model_sha256") != hashlib.sha256(model).hexdigest():
-        raise ModelIncompatible(f"{lake.uri_of(path)} is not the model of its passport: delete its folder and fit again")
+        raise ModelIncompatible(
+            f"{lake.uri_of(path)} is not the model of its passport: delete its folder and fit again"
+        )
     return StoredModel(version, model, passport)
 
 

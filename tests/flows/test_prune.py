@@ -122,7 +122,7 @@ def test_the_table_says_what_goes_and_why(lake):
 
 @pytest.fixture(scope="module")
 def second_chain(chain, source, tmp_path_factory):
-    """The first chain, then one with other settings and its report; all of it 40 days old, the newest report the first's."""
+    """The first chain, then one with other settings and a report 40 days old; the newest report is the first's."""
     lake = Path(shutil.copytree(chain, tmp_path_factory.mktemp("second") / "lake"))
     run_stages(work_on(lake, *OTHERS), source)
     publish_scores(work_on(lake, *OTHERS), "evaluation-old", days_ago(40))

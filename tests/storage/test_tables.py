@@ -67,7 +67,7 @@ def test_a_path_that_looks_like_a_partition_adds_no_column(lake):
 
 
 def test_a_missing_table_is_an_error_that_names_it(lake):
-    with pytest.raises(SourceNotFound, match="nothing.parquet"):
+    with pytest.raises(SourceNotFound, match=r"nothing\.parquet"):
         read_table(lake, "nothing.parquet", SCORES)
 
 

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 
 import botocore.exceptions
 import botocore.session
+import distributed
 import pytest
 from s3fs import S3FileSystem
 
@@ -100,6 +101,14 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @contextmanager
+def s3_workers(env: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Run two Dask workers that know an S3 by its environment; yields the environment of runs that work there."""
+    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": env}
+    with distributed.LocalCluster(n_workers=2, **options) as cluster:
+        yield {**env, "HUMWATCH_DASK__ADDRESS": cluster.scheduler_address}
+
+
+@contextmanager
 def s3_environment(env: dict[str, str]) -> Iterator[None]:
     """Let S3 in this process mean `env`: clients made before it, or in it, are not used beyond it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -145,8 +154,8 @@ def free_ports(count: int) -> list[int]:
 class S3Proxy:
     """Passes requests to a server, each on a connection of its own, and keeps count.
 
-    A seeded share of them is spoiled: answered with 503 SlowDown and not passed on, or passed on and the connection
-    reset in the middle of the answer.
+    While `spoiling`, a seeded share of them is answered with 503 SlowDown and not passed on, or passed on and the
+    connection reset in the middle of the answer.
 
     Attributes:
         url: where it listens.
@@ -154,10 +163,10 @@ class S3Proxy:
         spoiled: how many requests were answered with `slow_down`, and how many answers `cut`.
     """
 
-    def __init__(self, server: S3Server, *, slow_down: float = 0.0, cut: float = 0.0, seed: int = 0) -> None:
+    def __init__(self, server: S3Server) -> None:
         self.server = server
-        self.shares = (slow_down, cut)
-        self.random = random.Random(seed)
+        self.shares = (0.0, 0.0)
+        self.random = random.Random(0)
         self.gets: Counter[str] = Counter()
         self.read_bytes: Counter[str] = Counter()
         self.spoiled: Counter[str] = Counter()
@@ -180,6 +189,15 @@ class S3Proxy:
             loop.call_soon_threadsafe(listening.close)
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
+
+    @contextmanager
+    def spoiling(self, *, slow_down: float = 0.0, cut: float = 0.0, seed: int = 0) -> Iterator[None]:
+        self.shares, self.random = (slow_down, cut), random.Random(seed)
+        self.spoiled.clear()
+        try:
+            yield
+        finally:
+            self.shares = (0.0, 0.0)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

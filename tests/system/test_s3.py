@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from conftest import FAKE, run_humwatch, sorted_scores
 from recordings import machine, write_zip
-from s3_server import S3Proxy, s3_environment, s3_server
+from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
+from storage.lake import Lake
 from storage.sources import list_members
 
 SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=4", "--set", "report.max_clips=0")
@@ -41,26 +42,32 @@ def archives(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(archives, tmp_path_factory):
+def proxy(server):
+    with S3Proxy(server).running() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def env(proxy):
+    with s3_workers(proxy.env) as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def local(archives, env, tmp_path_factory):
     lake = tmp_path_factory.mktemp("local")
-    ran = run_humwatch("run", *archives, "--lake", lake, *SMALL)
+    ran = run_humwatch("run", *archives, "--lake", lake, *SMALL, env=env)
     assert ran.status == 0, ran.stderr
     return lake
 
 
 @pytest.fixture(scope="module")
-def remote(server, archives, tmp_path_factory):
-    """The same run from S3 to S3: what it printed, a copy of its lake, its sources, and the proxy it went through."""
+def remote(server, archives, env, tmp_path_factory):
+    """The same run from S3 to S3: what it printed, a copy of its lake, and its sources."""
     sources, lake = [server.upload(path) for path in archives], server.new_uri()
-    with S3Proxy(server).running() as proxy:
-        ran = run_humwatch("run", *sources, "--lake", lake, *SMALL, env={**proxy.env, "HUMWATCH_DASK__ADDRESS": ""})
+    ran = run_humwatch("run", *sources, "--lake", lake, *SMALL, env=env)
     assert ran.status == 0, ran.stderr
-    return ran, server.download(lake, tmp_path_factory.mktemp("remote")), sources, proxy
-
-
-def scores_of(lake: Path, name: str) -> list[tuple]:
-    folders = (lake / "scores").glob(f"*/machine_type={name}")
-    return [score for folder in sorted(folders) for score in sorted_scores(folder.parents[2])]
+    return ran, server.download(lake, tmp_path_factory.mktemp("remote")), sources
 
 
 def test_the_scores_are_those_of_a_local_run_to_the_last_digit(local, remote):
@@ -69,7 +76,7 @@ def test_the_scores_are_those_of_a_local_run_to_the_last_digit(local, remote):
 
 
 def test_the_lake_holds_what_a_local_one_holds(local, remote):
-    ran, copy, _, _ = remote
+    ran, copy, _ = remote
     # Versions, keys and ids are of contents and settings, not of places; recordings name their source, which differs.
     here, there = (
         {str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file()} for lake in (local, copy)
@@ -88,8 +95,8 @@ def test_real_recordings_are_among_them(local, remote):
     assert sum(table["score"].null_count for table in tables) == 0
 
 
-def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, server, archives):
-    _, _, sources, proxy = remote
+def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, proxy, server, archives):
+    _, _, sources = remote
     for path, uri in zip(archives, sources, strict=True):
         key = uri.removeprefix("s3:/")
         with S3Proxy(server).running() as listing, s3_environment(listing.env):
@@ -102,7 +109,7 @@ def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, server,
 
 
 def test_the_secret_is_written_nowhere(remote, server):
-    ran, copy, _, _ = remote
+    ran, copy, _ = remote
     written = {
         path: path.read_bytes()
         for path in [*copy.rglob("*"), *Path(os.environ["PREFECT_HOME"]).rglob("*")]
@@ -111,3 +118,12 @@ def test_the_secret_is_written_nowhere(remote, server):
     assert any(b"lake" in data for data in written.values())
     assert [path for path, data in written.items() if server.secret.encode() in data] == []
     assert server.secret not in ran.stdout + ran.stderr
+
+
+def test_endpoint_and_credentials_may_come_from_a_profile(server, tmp_path):
+    (tmp_path / "config").write_text(
+        f"[profile plant]\nregion = us-east-1\nendpoint_url = {server.env['AWS_ENDPOINT_URL']}\n"
+        f"aws_access_key_id = {server.key}\naws_secret_access_key = {server.secret}\n"
+    )
+    with s3_environment({"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "plant"}):
+        assert Lake.open(server.new_uri()).list("") == ["lake.json"]

@@ -13,7 +13,7 @@ from storage.lake import Lake
 from storage.models import Machine
 from storage.parts import create_part
 from storage.tables import HEALTH, RECORDINGS, create_table
-from tasks.catalog import by_machine, current_recordings, load_catalog, machine_of
+from tasks.catalog import by_machine, current_recordings, load_catalog, machine_of, silent_machines
 from tasks.ingest.task import ingest_sources
 from tasks.scope import Scope
 from tasks.settings import HealthSettings
@@ -180,6 +180,24 @@ def test_a_machine_is_the_same_whichever_way_its_nulls_are_written():
     for null in (None, float("nan"), pd.NA):
         assert machine_of([null, "fan", "id_00", null]) == Machine("fan", "id_00")
     assert machine_of(["oslo", "fan", "id_00", "6_dB"]) == Machine("fan", "id_00", "oslo", "6_dB")
+
+
+def test_a_machine_is_silent_when_it_was_heard_before_and_is_not_now(lake):
+    machines = {"a": {"machine_id": "id_00"}, "b": {"machine_id": "id_02"}, "c": {"machine_id": "id_04"}}
+    add(lake, machines, batch="2026-11-20")
+    add(lake, {"d": {"machine_id": "id_00"}, "e": {"machine_id": "id_06"}}, batch="2026-11-21")
+    add(lake, {"f": {"machine_id": "id_02"}}, batch="2026-11-22")
+    everything = load(lake)
+
+    def silent(*nights, machines=None):
+        scope = Scope(frozenset(nights) if nights else None, machines)
+        return [machine.machine_id for machine in silent_machines(everything, scope)]
+
+    assert silent("2026-11-21") == ["id_02", "id_04"]
+    assert silent("2026-11-22") == ["id_00", "id_04", "id_06"]
+    assert silent("2026-11-21", "2026-11-22") == ["id_04"]
+    assert silent("2026-11-21", machines="fan/id_02") == ["id_02"]
+    assert silent("2026-11-20") == silent() == []
 
 
 def test_a_file_that_changes_there_and_back_and_there_again_is_what_it_is_now(tmp_path):

@@ -15,7 +15,7 @@ from recordings import RATE_HZ, machine, write_zip
 from storage.arrays import block_rows, read_rows
 from storage.errors import NotComplete, SourceNotFound
 from storage.parts import list_parts, read_part
-from tasks.features.blocks import ARRAY, begin_store
+from tasks.features.blocks import ARRAY, EmbeddingSettings, begin_store
 from tasks.features.embed import Embedder
 from tasks.features.gather import gather
 from tasks.features.representations import parse
@@ -109,6 +109,85 @@ def test_kept_features_are_those_of_all_recordings_at_once(embedded, machine_typ
         assert kept.attrs["representation"] == str(representation)
 
 
+def embedding(weights=(), spectrogram=(), images=(), **features):
+    settings = small(
+        spectrogram=dict(spectrogram), images=dict(images), features={"backbones": ("resnet18",), **features}
+    )
+    given = (("resnet18", "0123abcd"), *weights)
+    return EmbeddingSettings(
+        spectrogram=settings.spectrogram,
+        images=settings.images,
+        features=settings.features,
+        weights=tuple(dict(given).items()),
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"weights": [("resnet18", "89abcdef")]},
+        {"spectrogram": {"n_mels": 128}},
+        {"spectrogram": {"top_db": 60}},
+        {"images": {"colormap": "magma"}},
+        {"images": {"image_size_px": 64}},
+        {"images": {"window_frames": 16}},
+        {"images": {"window_hop_frames": 8}},
+        {"precision": "bfloat16"},
+        {"random_weights": True},
+    ],
+    ids=str,
+)
+def test_what_changes_a_feature_changes_its_key(changed):
+    (representation,) = parse("resnet18")
+    assert embedding(**changed).key(representation) != embedding().key(representation)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"batch_size": 7},
+        {"device": "auto"},
+        {"weights_dir": "s3://bucket/weights"},
+        {"backbones": ("resnet18", "fake")},
+        {"weights": [("alexnet", "89abcdef")]},
+    ],
+    ids=str,
+)
+def test_what_changes_no_feature_changes_no_key(changed):
+    (representation,) = parse("resnet18")
+    assert embedding(**changed).key(representation) == embedding().key(representation)
+
+
+def test_representations_have_keys_of_their_own_that_can_be_read():
+    texts = (
+        "resnet18",
+        "resnet18@layer3",
+        "resnet18/2x2",
+        "resnet18/mean,std",
+        "resnet18/recording",
+        "alexnet",
+        "logmel",
+    )
+    keys = [embedding().key(*parse(text)) for text in texts]
+    assert len(set(keys)) == len(keys)
+    assert keys[0].startswith("resnet18-layer4-")
+    assert keys[1].startswith("resnet18-layer3-")
+
+
+def test_weights_that_are_staged_are_part_of_the_key(tmp_path):
+    keys = set()
+    for digits in ("0123abcd", "89abcdef"):
+        (tmp_path / digits).mkdir()
+        (tmp_path / digits / f"resnet18-{digits}.pth").write_bytes(b"")
+        features = {"backbones": ("resnet18+fake",), "weights_dir": str(tmp_path / digits)}
+        found = Work("lake", small(features=features)).embedding
+        assert found.weights == (("resnet18", digits),)
+        keys.add(found.key(*parse("resnet18")))
+    assert len(keys) == 2
+    drawn = Work("lake", small(features={**features, "random_weights": True})).embedding
+    assert drawn.weights == ()
+
+
 def test_gathered_features_are_those_of_the_stores_in_the_order_asked_for(embedded):
     lake = embedded.open_lake()
     parts = {part.part_id: part for part in list_parts(lake)}
@@ -142,7 +221,9 @@ def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
     assert np.unique(every, axis=0).shape[0] == 70
     for rows in ([69, 0, 35], [0, 16, 33, 50, 67], [3, 2, 1, 60, 61], list(range(69, -1, -1))):
         places = pd.DataFrame({"part_id": part.part_id, "row": rows})
-        np.testing.assert_array_equal(gather(lake, {part.part_id: part}, places, representation, work.embedding), every[rows])
+        np.testing.assert_array_equal(
+            gather(lake, {part.part_id: part}, places, representation, work.embedding), every[rows]
+        )
 
 
 def test_a_second_run_has_nothing_to_do(copied, archive):
@@ -210,7 +291,10 @@ def test_a_source_that_is_gone_costs_its_parts_and_no_others(archive, tmp_path):
     assert "lost.zip" in str(error)
     assert summary.recordings_decoded == 13
     lake = work.open_lake()
-    complete = {part.machine_type: part.store("spectrograms", work.spectrogram_key).is_complete(lake) for part in list_parts(lake)}
+    complete = {
+        part.machine_type: part.store("spectrograms", work.spectrogram_key).is_complete(lake)
+        for part in list_parts(lake)
+    }
     assert complete == {"fan": True, "pump": True, "valve": False}
     assert set(work.catalog(lake).recordings.groupby("machine_type")["status"].unique()["valve"]) == {"pending"}
     assert compute_features.fn(work).windows_embedded == 30
@@ -234,7 +318,14 @@ def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archi
 def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
     for night in ("2026-11-20", "2026-11-21"):
         write_zip(tmp_path / f"{night}.zip", machine(f"{night}/fan/id_00", 2, 0, duration_s=2.0))
-    everything = Work(str(tmp_path / "lake"), small(ingest={"name_pattern": r"(?P<batch>\d{4}-\d\d-\d\d)/(?P<machine_type>\w+)/(?P<machine_id>\w+)/(?P<label>\w+)/"}))
+    everything = Work(
+        str(tmp_path / "lake"),
+        small(
+            ingest={
+                "name_pattern": r"(?P<batch>\d{4}-\d\d-\d\d)/(?P<machine_type>\w+)/(?P<machine_id>\w+)/(?P<label>\w+)/"
+            }
+        ),
+    )
     ingest_sources.fn(everything, [str(path) for path in tmp_path.glob("*.zip")])
     tonight = Work(everything.lake_uri, everything.settings, Scope(frozenset({"2026-11-21"})))
     assert compute_spectrograms.fn(tonight).recordings_decoded == 2

@@ -209,7 +209,10 @@ def test_how_recordings_came_into_the_lake_changes_no_digit(fitted, tmp_path):
     for name in ("early", "late"):
         (tmp_path / name).mkdir()
     late = write_zip(tmp_path / "late" / "plant.zip", dict(list(MEMBERS.items())[3:12]))
-    early = write_zip(tmp_path / "early" / "plant.zip", {name: MEMBERS[name] for name in MEMBERS if name not in {*list(MEMBERS)[3:12]}})
+    early = write_zip(
+        tmp_path / "early" / "plant.zip",
+        {name: MEMBERS[name] for name in MEMBERS if name not in {*list(MEMBERS)[3:12]}},
+    )
     work = Work(str(tmp_path / "lake"), small())
     build(work, early)
     build(work, late)

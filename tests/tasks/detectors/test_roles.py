@@ -51,7 +51,9 @@ def test_every_machine_and_condition_has_a_window_of_its_own():
         machine(NIGHTS[1:], machine_type="pump"),
     )
     roles = commissioning(recordings, window(2))
-    first = recordings[roles == "train"].groupby(["machine_type", "machine_id", "site", "condition"], dropna=False)["batch"]
+    first = recordings[roles == "train"].groupby(["machine_type", "machine_id", "site", "condition"], dropna=False)[
+        "batch"
+    ]
     assert sorted(first.unique().map(sorted).tolist()) == [NIGHTS[start : start + 2] for start in (0, 1, 2, 4, 5)]
 
 
@@ -97,7 +99,11 @@ def test_a_window_with_too_few_recordings_trains_nothing():
 
 
 def test_what_is_labelled_abnormal_in_the_window_is_left_out_and_does_not_count():
-    recordings = fleet(machine(NIGHTS[:2], each=1, label="abnormal"), machine(NIGHTS, each=3), machine(NIGHTS[:1], each=1, label="normal"))
+    recordings = fleet(
+        machine(NIGHTS[:2], each=1, label="abnormal"),
+        machine(NIGHTS, each=3),
+        machine(NIGHTS[:1], each=1, label="normal"),
+    )
     roles = commissioning(recordings, window(2, at_least=7))
     assert set(roles[recordings["label"] == "abnormal"]) == {"unused"}
     assert roles.value_counts().to_dict() == {"test": 24, "train": 7, "unused": 2}

@@ -167,7 +167,8 @@ def test_parts_are_sorted_by_machine_then_source_then_member(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../fan/id_00/normal/1.wav", "/etc/id_00/normal/1.wav", "fan/../../../id_00/1.wav", "C:\\fan\\id_00\\1.wav"]
+    "name",
+    ["../../fan/id_00/normal/1.wav", "/etc/id_00/normal/1.wav", "fan/../../../id_00/1.wav", "C:\\fan\\id_00\\1.wav"],
 )
 def test_a_name_that_leaves_its_archive_is_rejected_and_names_no_place_in_the_lake(lake, tmp_path, name):
     archive = write_zip(tmp_path / "evil.zip", {name: wav(tone(1, duration_s=0.1)), **FAN})
@@ -208,7 +209,9 @@ def test_a_row_that_went_through_the_lake_still_finds_its_bytes(lake, tmp_path, 
 
 def test_numbers_that_pandas_made_floats_are_integers_again(tmp_path):
     (row,) = listed(write_zip(tmp_path / "plant.zip", {"fan/id_00/normal/1.wav": b"RIFF"}))
-    through_pandas = pd.DataFrame([row, {**row, "crc32": None, "byte_start": None, "byte_end": None}]).to_dict("records")
+    through_pandas = pd.DataFrame([row, {**row, "crc32": None, "byte_start": None, "byte_end": None}]).to_dict(
+        "records"
+    )
     whole, without = map(member_of, through_pandas)
     assert isinstance(through_pandas[0]["crc32"], float)
     assert (whole.crc32, whole.byte_start, whole.byte_end) == (row["crc32"], row["byte_start"], row["byte_end"])

@@ -61,7 +61,9 @@ def test_every_rejected_recording_is_a_row_with_its_reason_in_words(scored):
             "two parts of the name or the manifest contradict each other",
         ),
     }
-    assert {(row["machine_type"], row["machine_id"], row["batch"]) for row in rows.values()} == {("fan", "id_00", "all")}
+    assert {(row["machine_type"], row["machine_id"], row["batch"]) for row in rows.values()} == {
+        ("fan", "id_00", "all")
+    }
 
 
 def test_the_fleet_counts_what_each_machine_sent_lost_and_trained_on(scored):

@@ -116,7 +116,10 @@ def test_what_a_model_was_trained_on_is_marked_and_has_neither_p_value_nor_decis
 
 
 def test_seeds_split_differently_and_are_models_of_their_own(scored):
-    trained = [set((of := scores_of(scored, of_machine(scored, FAN, seed)[0], "knn", seed))[of["in_training"]].index) for seed in (0, 1)]
+    trained = [
+        set((of := scores_of(scored, of_machine(scored, FAN, seed)[0], "knn", seed))[of["in_training"]].index)
+        for seed in (0, 1)
+    ]
     assert trained[0] != trained[1]
     versions = all_scores(scored).groupby(["machine_type", "machine_id", "detector", "seed"])["model_version"].unique()
     assert len({version for each in versions for version in each}) == 3 * 2 * 2

@@ -1,0 +1,117 @@
+"""`humwatch labels import` and `humwatch simulate` as users call them."""
+
+import pandas as pd
+import pytest
+from operator_lake import humwatch, plant, work_on
+
+from storage.lake import Lake
+from tasks.ingest.task import ingest_sources
+
+
+@pytest.fixture
+def lake(tmp_path):
+    work = work_on(tmp_path / "lake")
+    ingest_sources.fn(work, [str(plant(tmp_path))])
+    return tmp_path / "lake"
+
+
+def labels_of(lake):
+    work = work_on(lake)
+    rows = work.catalog(work.open_lake()).recordings
+    return dict(zip(rows["member"], rows["label"], strict=True))
+
+
+def test_a_log_from_a_spreadsheet_is_imported_once(lake, tmp_path):
+    before = labels_of(lake)
+    log = tmp_path / "log.csv"
+    log.write_text("\ufefffile;label\n".replace(";", ",") + "pump/id_01/normal/00000002.wav,abnormal\n")
+    answer = humwatch("labels", "import", log, "--lake", lake, "--json")
+    assert answer.status == 0
+    assert answer.json == {
+        "command": "labels import",
+        "lake": str(lake),
+        "path": Lake(str(lake)).list("labels")[0],
+        "added": True,
+        "recordings": 1,
+        "spans": 0,
+        "changed": 1,
+        "errors": [],
+    }
+    assert labels_of(lake) == {**before, "pump/id_01/normal/00000002.wav": "abnormal"}
+    again = humwatch("labels", "import", log, "--lake", lake)
+    assert again.status == 0
+    assert "nothing added" in again.stdout
+    assert len(Lake(str(lake)).list("labels")) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code", "message"),
+    [
+        (
+            b"file,label\nnothing.wav,abnormal\n",
+            2,
+            "bad_configuration",
+            "line 2: recording 'nothing.wav': there is none",
+        ),
+        (b"file,label\n\xe4.wav,normal\n", 2, "bad_configuration", "is not UTF-8"),
+        (None, 1, "source_not_found", "log.csv"),
+    ],
+)
+def test_a_log_that_cannot_be_used_is_an_error_with_its_reason(lake, tmp_path, data, status, code, message):
+    if data is not None:
+        (tmp_path / "log.csv").write_bytes(data)
+    answer = humwatch("labels", "import", tmp_path / "log.csv", "--lake", lake, "--json")
+    assert answer.status == status
+    (error,) = answer.json["errors"]
+    assert error["code"] == code
+    assert message in error["message"]
+    assert Lake(str(lake)).list("labels") == []
+
+
+def test_labels_need_a_lake(tmp_path):
+    (tmp_path / "log.csv").write_text("recording_id,label\na,normal\n")
+    answer = humwatch("labels", "import", tmp_path / "log.csv", "--lake", tmp_path / "gone", "--json")
+    assert (answer.status, answer.json["errors"][0]["code"]) == (1, "source_not_found")
+    assert not (tmp_path / "gone").exists()
+
+
+FLEET = ("--machines", 2, "--nights", 2, "--snr", -6, "--seed", 3, "--recordings-per-night", 2, "--duration", 0.5)
+
+
+def test_a_fleet_is_written_with_its_truth_beside_it(tmp_path):
+    options = ("--fault-fraction", 1, "--fault-size", 0.5, "--first-night", "2026-11-20", "--workers", 1)
+    answer = humwatch("simulate", tmp_path / "fleet", *FLEET, *options, "--json")
+    assert (answer.status, answer.json["errors"]) == (0, [])
+    archives = {str(path.relative_to(tmp_path / "fleet")) for path in (tmp_path / "fleet").rglob("*.zip")}
+    assert archives == {f"2026-11-{night}/{kind}.zip" for night in (20, 21) for kind in ("fan", "pump")}
+    truth = pd.read_csv(answer.json["recordings_csv"])
+    assert (truth["snr_db"] == -6).all()
+    assert answer.json["archives"] == 4
+    assert answer.json["planned"] == len(truth) == 8
+    for status in ("sent", "missing", "truncated", "silent"):
+        assert answer.json[status] == (truth["status"] == status).sum()
+    machines = pd.read_csv(answer.json["machines_csv"])
+    assert answer.json["faulty_machines"] == machines["fault"].notna().sum() == 2
+    assert machines["severity_last_night"].tolist() == [0.5, 0.5]
+
+
+def test_progress_and_counts_are_told(tmp_path):
+    answer = humwatch("simulate", tmp_path / "fleet", *FLEET, "--workers", 1)
+    assert answer.status == 0
+    assert [line for line in answer.stderr.splitlines() if line.startswith("simulate: ")] == [
+        f"simulate: {done}/4" for done in (1, 2, 3, 4)
+    ]
+    assert "8 planned" in answer.stdout
+    assert f"truth: {tmp_path}/fleet-truth\n" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("destination", "option", "message"),
+    [("fleet", ("--duration", 0), "duration_s"), ("s3://bucket/fleet", (), "no local folder")],
+)
+def test_a_fleet_that_cannot_be_is_bad_usage(tmp_path, destination, option, message):
+    target = destination if "://" in destination else tmp_path / destination
+    answer = humwatch("simulate", target, *FLEET, *option, "--json")
+    assert (answer.status, answer.json["errors"][0]["code"]) == (2, "bad_configuration")
+    assert message in answer.json["errors"][0]["message"]
+    assert list(tmp_path.iterdir()) == []
