@@ -9,7 +9,7 @@ Where do I go to ...
     know what one ingest brought, and what is complete         parts.py
     write spectrograms and features, a whole shard at a time   arrays.py
     keep them anywhere but on the local disk                   remote_zarr.py
-    keep models and their passports                            models.py
+    keep models, their passports and what the gate said        models.py
     publish a report                                           reports.py
     raise an error, or reject a recording with a reason        errors.py, reasons.py
 """

@@ -9,6 +9,13 @@
     reports/       tables -> a page, published
 
 Plain modules are functions on arrays and rows; each stage's `task.py` binds them to storage, Dask and Prefect, and only
-a `task.py` may import those two. Beside them: settings.py (every setting), catalog.py (what the lake knows of each
-recording), progress.py, task.py (how any stage runs), and simulation/ (synthetic fleets).
+a `task.py` may import those two.
+
+Beside the stages:
+    settings.py    every setting                      work.py        what every stage is given
+    catalog.py     what the lake knows of each        scope.py       which nights and machines a run is about
+                   recording                          labels.py      what people say of recordings
+    task.py        how any stage runs                 worker.py      what runs around a unit on a worker
+    progress.py    how far a stage is                 retention.py   what the lake must keep
+    simulation/    synthetic fleets with known faults
 """

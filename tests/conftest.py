@@ -12,6 +12,6 @@ os.environ.pop("PREFECT_API_URL", None)
 for _name in [name for name in os.environ if name.startswith("HUMWATCH_")]:
     del os.environ[_name]
 
-import torch
+import torch  # noqa: E402 - as above
 
 torch.set_num_threads(1)

@@ -37,7 +37,7 @@ def judge_candidate(
     """Judge a candidate by its scores of recordings taken for normal, later than and disjoint from its training.
 
     It is refused when a score is missing, when it has no threshold, when the recordings are too few to say anything,
-    and when the interval of its false-alarm rate lies wholly above the stated rate (Clopper and Pearson, Biometrika 1934).
+    and when the interval of its false-alarm rate (Clopper and Pearson, Biometrika 1934) lies above the stated rate.
 
     Args:
         scores: float64 (recording,), higher = more abnormal.

@@ -87,7 +87,15 @@ def s3_server() -> Iterator[S3Server]:
         flags = [f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
         with log.open("wb") as output:
             running = subprocess.Popen(
-                [program, "mini", f"-dir={folder}", f"-s3.config={config}", *OPTIONS, *flags],
+                [
+                    program,
+                    "mini",
+                    f"-dir={folder}",
+                    f"-s3.config={config}",
+                    f"-s3.localSocket={folder}/s",
+                    *OPTIONS,
+                    *flags,
+                ],
                 cwd=folder,
                 stdout=output,
                 stderr=output,
