@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 
 from flows import cli
 from flows.console import live_progress
+from flows.settings import load
 from storage.errors import SourceNotFound, StorageUnavailable
 from storage.lake import Lake
 from tasks import progress
+from tasks.ingest.task import ingest_sources
 from tasks.task import run_on_workers, stage
+from tasks.work import Work
 
 SMALL = (
     *("--backbone", "fake", "--set", "images.image_size_px=32", "--set", "fit.gmm_components=2"),
@@ -337,7 +340,22 @@ def test_a_stage_is_tried_again_when_that_may_help_and_only_then(ran):
     assert tries == {"recovers": 3, "unavailable": 4, "absent": 1}
 
 
-def _slow_square(number):
+def test_a_source_that_answers_no_try_is_named_at_the_last_one(ran, archive, tmp_path):
+    """The other sources do not wait for it for ever."""
+    work = Work(str(tmp_path / "lake"), load())
+
+    @flow
+    def ingest():
+        absent = "http://127.0.0.1:9/absent.zip"
+        return ingest_sources.with_options(retry_delay_seconds=0)(work, [absent, str(archive)])
+
+    summary = ingest()
+    ((source, error),) = summary.errors
+    assert (source, error.code) == ("http://127.0.0.1:9/absent.zip", "storage_unavailable")
+    assert summary.new == 13
+
+
+def _square(number):
     if number < 0:
         raise SourceNotFound(f"no root of {number}")
     return number * number
@@ -351,8 +369,8 @@ def test_units_of_a_stage_are_all_worked_off_whatever_the_number_in_flight():
         distributed.Client(here),
     ):
         for in_flight in (1, 3, 50):
-            assert sorted(run_on_workers("x", _slow_square, range(20), 20, in_flight)) == [n * n for n in range(20)]
-        assert list(run_on_workers("x", _slow_square, [], 0, 2)) == []
+            assert sorted(run_on_workers("x", _square, range(20), 20, in_flight)) == [n * n for n in range(20)]
+        assert list(run_on_workers("x", _square, [], 0, 2)) == []
         with pytest.raises(SourceNotFound, match="no root of -1"):
-            list(run_on_workers("x", _slow_square, [1, -1, 2], 3, 1))
-    assert list(run_on_workers("x", _slow_square, [3, 1], 2, 1)) == [9, 1]
+            list(run_on_workers("x", _square, [1, -1, 2], 3, 1))
+    assert list(run_on_workers("x", _square, [3, 1], 2, 1)) == [9, 1]

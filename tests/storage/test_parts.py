@@ -266,6 +266,7 @@ def fill_each(roots: list[str], barrier) -> list[bool]:
     return won
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata")  # filters of one thread are undone by another
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_writers_at_once_give_one_mark_and_the_bytes_of_one(undisturbed, tmp_path, kind):
     writers = 3

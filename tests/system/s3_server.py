@@ -85,21 +85,9 @@ def s3_server() -> Iterator[S3Server]:
         config, log = Path(folder, "s3.json"), Path(folder, "log")
         config.write_text(json.dumps({"identities": [identity]}))
         flags = [f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
+        options = [f"-dir={folder}", f"-s3.config={config}", f"-s3.localSocket={folder}/s", *OPTIONS, *flags]
         with log.open("wb") as output:
-            running = subprocess.Popen(
-                [
-                    program,
-                    "mini",
-                    f"-dir={folder}",
-                    f"-s3.config={config}",
-                    f"-s3.localSocket={folder}/s",
-                    *OPTIONS,
-                    *flags,
-                ],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-            )
+            running = subprocess.Popen([program, "mini", *options], cwd=folder, stdout=output, stderr=output)
         try:
             wait_for_bucket(server, running, log)
             yield server

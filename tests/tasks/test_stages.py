@@ -10,12 +10,12 @@ import pytest
 import soundfile
 import xarray as xr
 from lakes import build, small, with_settings
-from recordings import RATE_HZ, machine, write_zip
+from recordings import RATE_HZ, machine, tone, wav, write_zip
 
 from storage.arrays import block_rows, read_rows
-from storage.errors import NotComplete, SourceNotFound
+from storage.errors import NotComplete, SourceNotFound, StorageUnavailable
 from storage.parts import list_parts, read_part
-from tasks.features.blocks import ARRAY, EmbeddingSettings, begin_store
+from tasks.features.blocks import ARRAY, EmbeddingSettings, FeatureBlock, begin_store, fill_block
 from tasks.features.embed import Embedder
 from tasks.features.gather import gather
 from tasks.features.representations import parse
@@ -257,10 +257,12 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     assert compute_spectrograms.fn(work).recordings_decoded == 13 - 4
     expected, _ = directly(work, table["member"].to_pylist())
     np.testing.assert_array_equal(read_rows(lake, store.zarr_path, "logmel", range(11)), expected)
-    # One block of features too, its store begun by somebody who died.
+    # One block of features too, by somebody who died before the others.
     (representation,) = parse("fake")
     begin_store(lake, part, table, representation, work.embedding, settings.store)
-    assert compute_features.fn(work).windows_embedded == 30
+    done = fill_block(FeatureBlock(work.lake_uri, part, range(8, 11), (representation,), work.embedding))
+    assert compute_features.fn(work).windows_embedded == 30 - done
+    assert done == 3 * 4
 
 
 def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
@@ -344,6 +346,40 @@ def test_a_part_of_which_nothing_decodes_is_complete_and_has_nothing_to_embed(tm
     assert build(work, archive) == (3, 0, 0, 0)
     assert work.catalog(work.open_lake()).recordings["reason"].tolist() == ["not_audio"] * 3
     assert build(work, archive) == (0, 0, 0, 0)
+
+
+def test_recordings_that_cannot_be_read_or_hold_no_numbers_cost_their_row_only(tmp_path):
+    members = machine("fan/id_00", 3, 0, duration_s=2.0)
+    infinite = tone(9, duration_s=2.0)
+    infinite[1000] = np.inf
+    members["fan/id_00/normal/infinite.wav"] = wav(infinite, subtype="FLOAT")
+    archive = write_zip(tmp_path / "plant.zip", members, zipfile.ZIP_STORED)
+    damaged = bytearray(archive.read_bytes())
+    damaged[damaged.find(members["fan/id_00/normal/00000001.wav"]) + 1000] ^= 1
+    archive.write_bytes(damaged)
+    work = Work(str(tmp_path / "lake"), small())
+    assert build(work, archive) == (4, 4, 1, 2)
+    rows = work.catalog(work.open_lake()).recordings.set_index("member")
+    reasons = {name.rsplit("/", 1)[1]: reason for name, reason in rows["reason"].items()}
+    assert {name: None if pd.isna(reason) else str(reason) for name, reason in reasons.items()} == {
+        "00000000.wav": None,
+        "00000001.wav": "corrupt",
+        "00000002.wav": None,
+        "infinite.wav": "not_finite",
+    }
+    # What could be measured is kept beside the verdict.
+    assert rows.loc["fan/id_00/normal/infinite.wav", "nonfinite_fraction"] == pytest.approx(1 / 32_000)
+    store = part_of(work, "fan").store("spectrograms", work.spectrogram_key)
+    kept = xr.open_zarr(f"{work.lake_uri}/{store.zarr_path}")
+    assert kept["n_frames"].values.tolist() == [63, 0, 63, 0]
+    assert np.isnan(kept["logmel"].values).all(axis=(1, 2)).tolist() == [False, True, False, True]
+
+
+def test_a_store_that_does_not_answer_is_for_the_retries_to_judge(archive, tmp_path):
+    work = Work(str(tmp_path), small())
+    with pytest.raises(StorageUnavailable, match=r"plant\.zip"):
+        ingest_sources.fn(work, ["http://127.0.0.1:9/plant.zip", str(archive)])
+    assert list_parts(work.open_lake()) == []
 
 
 def test_progress_counts_the_blocks_of_each_stage(archive, tmp_path):
