@@ -8,6 +8,8 @@ _HOME = tempfile.mkdtemp(prefix="humwatch-tests-")
 os.environ["PREFECT_HOME"] = _HOME
 os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# Two test processes on two busy cores: the embedded server may take longer than the 20 s it is given.
+os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "180"
 os.environ.pop("PREFECT_API_URL", None)
 for _name in [name for name in os.environ if name.startswith("HUMWATCH_")]:
     del os.environ[_name]
