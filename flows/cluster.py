@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 import dask
 import distributed
 
-from storage.errors import StorageUnavailable
+from storage.errors import BadConfiguration, StorageUnavailable
 from tasks.settings import DaskSettings
 
 # Threads that wait must not spin: the workers share the cores.
@@ -28,6 +29,7 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
 
     Raises:
         StorageUnavailable: no scheduler answers at `dask.address`.
+        BadConfiguration: a worker of that scheduler has no Humwatch.
     """
     # Its chatter about connections is for debugging clusters, not for operators.
     logging.getLogger("distributed").setLevel(logging.ERROR)
@@ -37,6 +39,7 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
         except OSError as error:
             raise StorageUnavailable(f"no Dask scheduler answers at {settings.address}") from error
         with client:
+            _require_humwatch(client)
             yield client
         return
     configuration = {
@@ -56,3 +59,11 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+def _require_humwatch(client: distributed.Client) -> None:
+    """Refuse workers that could not even read what is sent to them: they die of it, and the run would wait forever."""
+    said = client.run(importlib.import_module, "tasks.worker", on_error="return")
+    for worker, error in said.items():
+        if isinstance(error, ImportError):
+            raise BadConfiguration(f"the Dask worker {worker} has no Humwatch: install it there ({error})")

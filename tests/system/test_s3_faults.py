@@ -155,10 +155,6 @@ def test_a_store_that_cannot_be_asked_says_neither_yes_nor_no(server):
                 ask(Lake(lake.uri))
 
 
-def read_all(uri: str) -> None:
-    Lake(uri).read("lake.json")
-
-
 def test_a_worker_s_lost_connection_is_still_worth_a_retry_in_the_flow(server, proxy, env):
     # The causes of what comes out of a cut answer cannot be pickled.
     with (
@@ -166,4 +162,4 @@ def test_a_worker_s_lost_connection_is_still_worth_a_retry_in_the_flow(server, p
         proxy.spoiling(cut=1.0),
         pytest.raises(StorageUnavailable, match=r"lake\.json"),
     ):
-        list(run_on_workers("reading", read_all, [server.new_uri()], 1, 1))
+        list(run_on_workers("opening", Lake.open, [server.new_uri()], 1, 1))
