@@ -34,13 +34,13 @@ class Ran:
         return pd.read_parquet(Path(self.summary["report"]).parent / f"{name}.parquet")
 
 
-def run_humwatch(*arguments, env=None, alone=False) -> Ran:
+def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
     """Run `humwatch ... --json` in a process of its own, as a user does.
 
     To save starting them each time, runs share one Prefect server and one Dask scheduler with two workers, reached as a
-    team reaches theirs; `alone=True` gives a run its own, the embedded ones.
+    team reaches theirs; `alone=True` gives a run its own, the embedded ones. `before` is put before the command.
     """
-    command = [sys.executable, "-m", "flows", *map(str, arguments), "--json"]
+    command = [*before, sys.executable, "-m", "flows", *map(str, arguments), "--json"]
     shared = {} if alone else {"PREFECT_API_URL": _prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
