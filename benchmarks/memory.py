@@ -10,44 +10,14 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import defaultdict
 from pathlib import Path
 
-import psutil
 from rich.console import Console
 from rich.table import Table
+from watching import ROLES, peak_memory
 
 from tasks.simulation import FleetPlan, simulate_labelled
-
-ROLES = ("flow", "Prefect server", "Dask worker", "other")
-
-
-def role_of(process: psutil.Process, root: int) -> str:
-    """Return what a process of the run is."""
-    command = " ".join(process.cmdline())
-    if process.pid == root:
-        return "flow"
-    if "prefect" in command and "uvicorn" in command:
-        return "Prefect server"
-    return "Dask worker" if "spawn_main" in command or "forkserver" in command else "other"
-
-
-def watch(root: int, peaks: dict[str, int], stop: threading.Event) -> None:
-    """Keep the largest resident size seen of any single process of each role, in bytes."""
-    while not stop.wait(0.05):
-        try:
-            processes = [psutil.Process(root), *psutil.Process(root).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for process in processes:
-            try:
-                role = role_of(process, root)
-                peaks[role] = max(peaks[role], process.memory_info().rss)
-            except (psutil.NoSuchProcess, psutil.ZombieProcess):
-                continue
-
 
 def run(recordings: int, folder: Path, options: list[str]) -> tuple[dict[str, int], dict[str, object], float]:
     """Simulate a machine with that many recordings, run the chain, return peaks, the summary and the wall time."""
@@ -67,13 +37,8 @@ def run(recordings: int, folder: Path, options: list[str]) -> tuple[dict[str, in
     ]
     begun = time.perf_counter()
     process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-    peaks: dict[str, int] = defaultdict(int)
-    stop = threading.Event()
-    watcher = threading.Thread(target=watch, args=(process.pid, peaks, stop))
-    watcher.start()
-    output, _ = process.communicate()
-    stop.set()
-    watcher.join()
+    with peak_memory(process.pid) as peaks:
+        output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"the run failed: {output}")
     return peaks, json.loads(output), time.perf_counter() - begun

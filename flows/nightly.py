@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Any
@@ -16,6 +17,7 @@ from flows.settings import PresetName, load
 from flows.summary import RunSummary
 from storage.keys import digest
 from tasks.catalog import silent_machines
+from tasks.nights import newest_night, open_nights
 from tasks.scope import Scope
 from tasks.work import Work
 
@@ -72,8 +74,10 @@ def nightly(
     """
     work = night_work(lake, night, machines, preset, settings)
     with running(work, "nightly") as summary:
-        run_stages(summary, work, sources, ("ingest", "spectrograms", "features", "fit", "score"))
-        reported = night.isoformat() if night else _newest_night(work)
+        run_stages(summary, work, sources, ("ingest",))
+        run_stages(summary, _of_nights(work, night), (), ("spectrograms", "features", "fit"))
+        run_stages(summary, _of_nights(work, night), (), ("score",))
+        reported = night.isoformat() if night else newest_night(work.open_lake(), work)
         if reported is not None:
             tonight = Work(lake, work.settings, Scope(frozenset({reported}), machines))
             summary.recording_ids = None
@@ -142,7 +146,7 @@ def backfill(
 
 def plan_backfill(work: Work, wanted: Sequence[date]) -> list[dict[str, Any]]:
     """Return, for every night, how many recordings the lake holds in scope and how many are not decoded yet."""
-    rows = work.scope.recordings(work.catalog(work.open_lake()).recordings)
+    rows = work.scope.recordings(work.history(work.open_lake()).history)
     return [
         {
             "night": night.isoformat(),
@@ -159,6 +163,8 @@ def nights(first: date, last: date, *, newest_first: bool = False) -> list[date]
     return found[::-1] if newest_first else found
 
 
-def _newest_night(work: Work) -> str | None:
-    batches = work.scope.recordings(work.catalog(work.open_lake()).recordings)["batch"]
-    return None if batches.empty else str(batches.max())
+def _of_nights(work: Work, night: date | None) -> Work:
+    """Return the work on the night that is named, else on those that have something left to do."""
+    if night is not None:
+        return work
+    return replace(work, scope=Scope(open_nights(work.open_lake(), work), work.scope.machines))

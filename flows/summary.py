@@ -71,7 +71,7 @@ class RunSummary:
 
     def count(self, work: Work) -> None:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
-        rows = work.catalog(work.open_lake()).within(work.scope).recordings
+        rows = work.scope.recordings(work.history(work.open_lake()).history)
         if self.recording_ids is not None:
             rows = rows[rows["recording_id"].isin(self.recording_ids)]
         self.listed = len(rows)

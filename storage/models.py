@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from storage.errors import ModelIncompatible, SourceNotFound
 from storage.keys import path_component
-from storage.lake import Lake
+from storage.lake import Lake, side_by_side
 
 
 @dataclass(frozen=True, order=True)
@@ -101,6 +101,13 @@ def roll_back(lake: Lake, key: str, machine: Machine) -> str | None:
 def current_version(lake: Lake, key: str, machine: Machine) -> str | None:
     """Return the current version, None when the machine has no model."""
     return _read_pointer(lake, key, machine).get("version")
+
+
+def current_versions(lake: Lake, key: str, machines: Iterable[Machine]) -> dict[Machine, str]:
+    """Return the current version of every machine that has a model."""
+    wanted = list(machines)
+    versions = side_by_side(lambda machine: current_version(lake, key, machine), wanted)
+    return {machine: version for machine, version in zip(wanted, versions, strict=True) if version}
 
 
 def put_gate(lake: Lake, key: str, machine: Machine, result: Mapping[str, Any]) -> None:

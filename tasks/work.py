@@ -35,5 +35,17 @@ class Work:
         return embedding_settings(self.settings.spectrogram, self.settings.images, self.settings.features)
 
     def catalog(self, lake: Lake) -> Catalog:
-        """Return what the lake knows of every recording, in scope or not, under this run's settings."""
-        return load_catalog(lake, self.spectrogram_key, self.settings.health, self.settings.images.window_frames)
+        """Return what the lake knows of the recordings of the batches in scope, under this run's settings.
+
+        Labelled recordings are split by facts that only their rows have, so then it is of every recording.
+        """
+        labelled = self.settings.fit.training == "labelled"
+        return self._catalog(lake, None if labelled else self.scope.batches)
+
+    def history(self, lake: Lake) -> Catalog:
+        """Return the catalog of no batch: the history alone, of every recording in scope or not."""
+        return self._catalog(lake, frozenset())
+
+    def _catalog(self, lake: Lake, batches: frozenset[str] | None) -> Catalog:
+        settings = self.settings
+        return load_catalog(lake, self.spectrogram_key, settings.health, settings.images.window_frames, batches)

@@ -13,7 +13,7 @@ import pandas as pd
 from storage.errors import ModelIncompatible
 from storage.keys import digest, settings_key
 from storage.lake import Lake
-from storage.models import Machine, StoredModel, get_model, put_model, set_current
+from storage.models import Machine, StoredModel, get_model, has_model, put_model, set_current
 from storage.parts import Part
 from tasks.detectors.calibration import make_folds, threshold
 from tasks.detectors.machine_model import MachineModel, fit_machine_model
@@ -105,6 +105,15 @@ def fit_unit(unit: FitUnit) -> None:
     lake = Lake(unit.lake_uri)
     fit_version(lake, unit)
     set_current(lake, unit.key, unit.machine, unit.version)
+
+
+def use_version(lake: Lake, unit: FitUnit) -> bool:
+    """Make a unit's model current if it was fitted before; return whether it was."""
+    key, version = unit.key, unit.version
+    fitted = has_model(lake, key, unit.machine, version)
+    if fitted:
+        set_current(lake, key, unit.machine, version)
+    return fitted
 
 
 def fit_version(lake: Lake, unit: FitUnit) -> None:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import pandas as pd
 
 from storage.lake import Lake
 from storage.models import has_model, put_gate, set_current
-from tasks.catalog import by_machine
+from tasks.catalog import MACHINE, by_machine
 from tasks.detectors.fit import FitUnit, fit_version, load_model, variants
 from tasks.detectors.gate import judge_candidate
 from tasks.features.gather import gather
 from tasks.features.representations import parse
+from tasks.scope import Scope
 from tasks.settings import RetrainSettings
 from tasks.work import Work
 
@@ -34,9 +36,12 @@ def plan_retraining(lake: Lake, work: Work) -> Iterator[RetrainUnit]:
 
     Recordings labelled abnormal are in neither. Machines with too few nights have no unit.
     """
-    catalog, embedding = work.catalog(lake), work.embedding
+    embedding, retrain = work.embedding, work.settings.retrain
     fit = work.settings.fit.model_copy(update={"training": "assumed_normal"})
-    retrain = work.settings.retrain
+    history = work.scope.recordings(work.history(lake).roled)
+    nights_of = history[history["label"] != "abnormal"].groupby(MACHINE, dropna=False)["batch"]
+    newest = [sorted(nights.unique())[-(retrain.training_nights + retrain.gate_nights) :] for _, nights in nights_of]
+    catalog = replace(work, scope=Scope(frozenset(chain(*newest)), work.scope.machines)).catalog(lake)
     accepted = work.scope.recordings(catalog.accepted).sort_values("recording_id")  # as in the fit stage
     for machine, rows in by_machine(accepted[accepted["label"] != "abnormal"]).items():
         nights = sorted(rows["batch"].unique())

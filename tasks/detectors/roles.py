@@ -34,19 +34,30 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
         recordings: columns site, machine_type, machine_id, condition, batch and label.
         fit: the window.
     """
+    machine = recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
+    nights = pd.DataFrame({"machine": machine, "batch": recordings["batch"]}).drop_duplicates()
+    window = nights[_in_window(nights, fit)]
+    inside = (
+        pd.MultiIndex.from_frame(window).get_indexer(pd.MultiIndex.from_arrays([machine, recordings["batch"]])) >= 0
+    )
+    abnormal = recordings["label"].eq("abnormal").to_numpy(dtype=bool, na_value=False)
+    enough = pd.Series(inside & ~abnormal, index=recordings.index).groupby(machine).transform("sum")
     roles = pd.Series("test", index=recordings.index, name="role", dtype="str")
-    for _, rows in recordings.groupby(MACHINE, dropna=False, sort=False):
-        inside = rows[rows["batch"].isin(_window(sorted(rows["batch"].unique()), fit))]
-        abnormal = inside["label"] == "abnormal"
-        if (~abnormal).sum() >= fit.min_training_recordings:
-            roles[inside.index[~abnormal]] = "train"
-            roles[inside.index[abnormal]] = "unused"
+    trains = inside & (enough >= fit.min_training_recordings)
+    roles[trains & ~abnormal] = "train"
+    roles[trains & abnormal] = "unused"
     return roles
 
 
-def _window(nights: list[str], fit: FitSettings) -> list[str]:
-    if fit.commissioning_from is not None or fit.commissioning_until is not None:
-        first = fit.commissioning_from.isoformat() if fit.commissioning_from else ""
-        last = fit.commissioning_until.isoformat() if fit.commissioning_until else nights[-1]
-        return [night for night in nights if first <= night <= last] if nights[-1] >= last else []
-    return nights[: fit.commissioning_nights] if len(nights) >= fit.commissioning_nights else []
+def _in_window(nights: pd.DataFrame, fit: FitSettings) -> pd.Series[bool]:
+    """Whether each night of a machine (columns machine, batch) is in its commissioning window, and that is over."""
+    by_machine = nights.groupby("machine")["batch"]
+    if fit.commissioning_from is None and fit.commissioning_until is None:
+        order = nights.sort_values("batch").groupby("machine").cumcount()
+        return (order.reindex(nights.index) < fit.commissioning_nights) & (
+            by_machine.transform("size") >= fit.commissioning_nights
+        )
+    first = fit.commissioning_from.isoformat() if fit.commissioning_from else ""
+    newest = by_machine.transform("max")
+    last = fit.commissioning_until.isoformat() if fit.commissioning_until else newest
+    return (nights["batch"] >= first) & (nights["batch"] <= last) & (newest >= last)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from storage.lake import Lake
-from storage.models import current_version, has_model, roll_back, set_current
-from tasks.catalog import by_machine
-from tasks.detectors.fit import FitUnit, bounded, fit_unit, variants
+from storage.lake import Lake, side_by_side
+from storage.models import current_versions, roll_back
+from tasks.catalog import MACHINE, by_machine
+from tasks.detectors.fit import FitUnit, bounded, fit_unit, use_version, variants
 from tasks.detectors.retrain import plan_retraining, retrain_unit
 from tasks.detectors.roles import assign_roles
 from tasks.features.representations import parse
@@ -60,31 +61,48 @@ def roll_back_models(work: Work) -> list[str]:
     fit = fit.model_copy(update={"training": "assumed_normal"})
     return [
         machine.label
-        for machine in by_machine(work.scope.recordings(work.catalog(lake).accepted))
+        for machine in by_machine(work.scope.recordings(work.history(lake).roled))
         for variant in variants(embedding.features.backbones, fit)
         if roll_back(lake, variant.key(embedding, fit), machine)
     ]
 
 
 def _missing(lake: Lake, work: Work) -> Iterator[FitUnit]:
-    catalog = work.catalog(lake)
     embedding, fit = work.embedding, work.settings.fit
+    keeps_models = fit.training == "assumed_normal"
+    machines = Scope(_commissioned(lake, work) if keeps_models else None, work.scope.machines)
+    catalog = replace(work, scope=machines).catalog(lake)
     columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
     for seed in fit.seeds:
-        roles = assign_roles(catalog.accepted, fit, seed)
-        wanted = Scope(machines=work.scope.machines).recordings(catalog.accepted[roles == "train"])
+        accepted = catalog.accepted.join(assign_roles(catalog.roled, fit, seed))
+        wanted = machines.recordings(accepted[accepted["role"] == "train"])
         # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
         wanted = wanted.sort_values("recording_id")
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             windowed = any(representation.level == "window" for representation in parse(variant.backbone))
-            for machine, rows in by_machine(wanted).items():
-                counts = np.array([n_windows(int(n), embedding.images) if windowed else 1 for n in rows["n_frames"]])
-                training = bounded(rows[columns], counts, fit.max_windows, seed)
-                parts = {part_id: catalog.parts[part_id] for part_id in training["part_id"].unique()}
-                unit = FitUnit(lake.uri, machine, variant, training, parts, embedding, fit)
-                if fit.training == "assumed_normal" and current_version(lake, unit.key, machine):
+            training = by_machine(wanted)
+            kept = current_versions(lake, variant.key(embedding, fit), training) if keeps_models else {}
+            units = []
+            for machine, rows in training.items():
+                if machine in kept:
                     continue
-                if has_model(lake, unit.key, machine, unit.version):
-                    set_current(lake, unit.key, machine, unit.version)
-                else:
-                    yield unit
+                counts = np.array([n_windows(int(n), embedding.images) if windowed else 1 for n in rows["n_frames"]])
+                sample = bounded(rows[columns], counts, fit.max_windows, seed)
+                parts = {part_id: catalog.parts[part_id] for part_id in sample["part_id"].unique()}
+                units.append(FitUnit(lake.uri, machine, variant, sample, parts, embedding, fit))
+            there = side_by_side(lambda unit: use_version(lake, unit), units)
+            yield from (unit for unit, done in zip(units, there, strict=True) if not done)
+
+
+def _commissioned(lake: Lake, work: Work) -> frozenset[str]:
+    """Return the batches of the commissioning windows of machines that lack a model."""
+    embedding, fit = work.embedding, work.settings.fit
+    history = work.history(lake).roled
+    roles = assign_roles(history, fit, fit.seeds[0])  # a commissioning window has nothing random
+    training = Scope(machines=work.scope.machines).recordings(history[roles == "train"])
+    training = training[[*MACHINE, "batch"]].drop_duplicates()
+    machines = by_machine(training)
+    keys = [variant.key(embedding, fit) for variant in variants(embedding.features.backbones, fit)]
+    fitted = [current_versions(lake, key, machines) for key in keys]
+    lacking = [rows["batch"] for machine, rows in machines.items() if any(machine not in each for each in fitted)]
+    return frozenset(chain.from_iterable(lacking))

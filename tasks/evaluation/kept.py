@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from storage.errors import NotComplete
 from storage.keys import digest
-from storage.lake import Lake
+from storage.lake import Lake, side_by_side
 from storage.tables import SCORES, encode, read_tables
 from tasks.catalog import Catalog
 from tasks.detectors.roles import assign_roles
@@ -77,7 +77,7 @@ def score_paths(lake: Lake, work: Work) -> list[str]:
         NotComplete: one of them is not there.
     """
     paths = [unit.path for unit in plan_scores(lake, work)]
-    missing = [path for path in paths if not lake.exists(path)]
+    missing = [path for path, there in zip(paths, side_by_side(lake.exists, paths), strict=True) if not there]
     if missing:
         raise NotComplete(f"{len(missing)} of {len(paths)} score tables are missing: run `humwatch score` first")
     return paths
@@ -91,7 +91,7 @@ def read_scores(lake: Lake, paths: Sequence[str]) -> pd.DataFrame:
 
 def _assignments(catalog: Catalog, work: Work) -> pd.DataFrame:
     accepted, fit = catalog.accepted, work.settings.fit
-    roles = [accepted.assign(seed=seed, role=assign_roles(accepted, fit, seed)) for seed in fit.seeds]
+    roles = [accepted.assign(seed=seed).join(assign_roles(catalog.roled, fit, seed)) for seed in fit.seeds]
     return work.scope.recordings(pd.concat(roles, ignore_index=True))
 
 

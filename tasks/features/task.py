@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import chain
 
 from storage.arrays import block_rows
+from storage.lake import side_by_side
 from storage.parts import Part, list_parts, read_part
 from tasks.features.blocks import ARRAY, FeatureBlock, begin_store, fill_block, finish_part
 from tasks.features.representations import Representation, parse
@@ -25,13 +27,15 @@ def compute_features(work: Work) -> FeatureSummary:
     """Embed what no marked part holds yet; one pass of a backbone serves all its layers that are missing."""
     lake, settings = work.open_lake(), work.embedding
     wanted = sorted({found for text in settings.features.backbones for found in parse(text)}, key=str)
-    missing = [
-        (part, representation)
-        for part in work.scope.parts(list_parts(lake))
-        if part.store("spectrograms", work.spectrogram_key).is_complete(lake)
-        for representation in wanted
-        if not part.store("features", settings.key(representation)).is_complete(lake)
-    ]
+    keys = [settings.key(representation) for representation in wanted]
+
+    def absent(part: Part) -> list[tuple[Part, Representation]]:
+        if not part.store("spectrograms", work.spectrogram_key).is_complete(lake):
+            return []
+        complete = [part.store("features", key).is_complete(lake) for key in keys]
+        return [(part, found) for found, done in zip(wanted, complete, strict=True) if not done]
+
+    missing = list(chain.from_iterable(side_by_side(absent, work.scope.parts(list_parts(lake)))))
     blocks: dict[tuple[Part, int, int], list[Representation]] = defaultdict(list)
     for part, representation in missing:
         store = part.store("features", settings.key(representation))

@@ -40,7 +40,6 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
     settings = work.settings.ingest
     compile_pattern(settings.name_pattern)
     lake = work.open_lake()
-    known, _ = current_recordings(lake)
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []
     now = datetime.now(UTC)
@@ -56,6 +55,7 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
                 raise
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
+    known, _ = current_recordings(lake, rows.keys())
     new = new_rows(list(rows.values()), known)
     for (machine_type, batch), table in as_parts(new).items():
         create_part(lake, machine_type, batch, table)

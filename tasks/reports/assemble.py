@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from storage.arrays import read_rows
 from storage.errors import HumwatchError
-from storage.lake import Lake
+from storage.lake import Lake, side_by_side
 from storage.models import Machine, get_gate, get_passport
 from storage.reasons import EXPLANATIONS, Reason
 from storage.sources import read_members
@@ -56,19 +57,22 @@ def notes_table(
 ) -> pd.DataFrame:
     """Return what the models of `scores` say of themselves, refused candidates, resampling, and machines not heard."""
     embedding, fit = work.embedding, work.settings.fit
-    rows: list[tuple[object, ...]] = []
     keys = {(variant.backbone, variant.detector, variant.seed): variant.key(embedding, fit)
             for variant in variants(embedding.features.backbones, fit)}  # fmt: skip
     columns = [*MACHINE, "backbone", "detector"]
     models = scores[[*columns, "seed", "model_version"]].drop_duplicates()
-    for *machine_values, backbone, detector, seed, model_version in models.itertuples(index=False):
-        machine = machine_of(machine_values)
-        passport = get_passport(lake, keys[backbone, detector, seed], machine, model_version)
-        said = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
-        gate = get_gate(lake, keys[backbone, detector, seed], machine)
+
+    def said(model: tuple[Any, ...]) -> list[tuple[object, ...]]:
+        *machine_values, backbone, detector, seed, model_version = model
+        machine, key = machine_of(machine_values), keys[backbone, detector, seed]
+        passport = get_passport(lake, key, machine, model_version)
+        notes = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
+        gate = get_gate(lake, key, machine)
         if gate and not gate["accepted"]:
-            said.append(f"a new model was refused on {gate['decided_at']} and this one kept: {gate['reason']}")
-        rows += [(*machine_values, backbone, detector, note) for note in said]
+            notes.append(f"a new model was refused on {gate['decided_at']} and this one kept: {gate['reason']}")
+        return [(*machine_values, backbone, detector, note) for note in notes]
+
+    rows: list[tuple[object, ...]] = [*chain(*side_by_side(said, models.itertuples(index=False, name=None)))]
     resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
     for machine, recordings in by_machine(resampled).items():
         note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from storage.keys import digest
 from storage.lake import Lake
-from storage.models import Machine, current_version
+from storage.models import Machine, current_versions
 from storage.parts import Part
 from storage.tables import SCORES, create_table
 from tasks.catalog import by_machine
@@ -23,6 +23,9 @@ from tasks.features.representations import parse
 from tasks.scoring.rows import score_rows
 from tasks.settings import FitSettings
 from tasks.work import Work
+
+# Recordings whose features are read at once: few requests, and memory that does not grow with the part.
+_READ_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ def plan_scores(lake: Lake, work: Work) -> Iterator[ScoreUnit]:
     """Yield a unit for every part in scope with recordings of machines that have a current model, for every variant."""
     catalog, embedding, fit = work.catalog(lake), work.embedding, work.settings.fit
     for seed in fit.seeds:
-        accepted = catalog.accepted.assign(role=assign_roles(catalog.accepted, fit, seed))
-        wanted = work.scope.recordings(accepted)
+        roles = assign_roles(catalog.roled, fit, seed)
+        wanted = work.scope.recordings(catalog.accepted.join(roles))
         machines = by_machine(wanted)
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             key = variant.key(embedding, fit)
-            current = {machine: version for machine in machines if (version := current_version(lake, key, machine))}
+            current = current_versions(lake, key, machines)
             for part_id, rows in wanted.groupby("part_id", sort=False):
                 versions = {machine: current[machine] for machine in by_machine(rows) if machine in current}
                 if versions:
@@ -70,14 +73,8 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
     lake = Lake(unit.lake_uri)
     key = unit.variant.key(unit.embedding, unit.fit)
     tables = []
-    for machine, rows in by_machine(unit.recordings).items():
-        if machine not in unit.versions:
-            continue
+    for machine, rows, windows in _with_features(lake, unit):
         model, stored = load_model(lake, key, machine, unit.versions[machine])
-        windows = [
-            gather(lake, {unit.part.part_id: unit.part}, rows, representation, unit.embedding)
-            for representation in parse(unit.variant.backbone)
-        ]
         in_training = rows["recording_id"].isin(stored.passport["training_recordings"])
         tables.append(
             score_rows(
@@ -94,3 +91,22 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
     table = pd.concat(tables, ignore_index=True)
     create_table(lake, unit.path, pa.Table.from_pandas(table, schema=SCORES, preserve_index=False))
     return frozenset(table["recording_id"])
+
+
+def _with_features(lake: Lake, unit: ScoreUnit) -> Iterator[tuple[Machine, pd.DataFrame, list[np.ndarray]]]:
+    """Yield every machine with a model, its rows and their features; machines that lie together are read together."""
+    machines = {machine: rows for machine, rows in by_machine(unit.recordings).items() if machine in unit.versions}
+    parts, representations = {unit.part.part_id: unit.part}, parse(unit.variant.backbone)
+    group: dict[Machine, pd.DataFrame] = {}
+    last = next(reversed(machines))
+    for machine, rows in machines.items():
+        group[machine] = rows
+        if sum(map(len, group.values())) < _READ_TOGETHER and machine != last:
+            continue
+        places = pd.concat(group.values())
+        windows = [gather(lake, parts, places, found, unit.embedding) for found in representations]
+        stop = 0
+        for each, own in group.items():
+            start, stop = stop, stop + len(own)
+            yield each, own, [values[start:stop] for values in windows]
+        group = {}

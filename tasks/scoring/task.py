@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from storage.lake import side_by_side
 from tasks.scoring.score import plan_scores, score_unit
 from tasks.task import run_on_workers, stage
 from tasks.work import Work
@@ -20,7 +21,9 @@ class ScoreSummary:
 def score_recordings(work: Work) -> ScoreSummary:
     """Score what the current models have not scored yet."""
     lake = work.open_lake()
-    units = [unit for unit in plan_scores(lake, work) if not lake.exists(unit.path)]
+    planned = list(plan_scores(lake, work))
+    there = side_by_side(lambda unit: lake.exists(unit.path), planned)
+    units = [unit for unit, done in zip(planned, there, strict=True) if not done]
     scored: set[str] = set()
     for recording_ids in run_on_workers("score", score_unit, units, len(units), work.settings.dask.blocks_in_flight):
         scored |= recording_ids

@@ -80,7 +80,7 @@ def fill_block(block: SpectrogramBlock) -> int:
         SourceNotFound, SourceForbidden, StorageUnavailable: the bytes cannot be had at all.
     """
     lake = Lake(block.lake_uri)
-    rows = read_part(lake, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
+    rows = _part_of(block.lake_uri, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
     health = [_nothing(row["recording_id"]) for row in rows]
     spectrograms: dict[int, np.ndarray] = {}
     # Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
@@ -149,6 +149,12 @@ def _read_receipts(lake: Lake, store: PartStore) -> pa.Table:
         return read_tables(lake, store.list_receipts(lake), HEALTH)
     except SourceNotFound:
         return HEALTH.empty_table()
+
+
+@functools.lru_cache(maxsize=4)
+def _part_of(lake_uri: str, part: Part) -> pa.Table:
+    """Return a part's recordings; a worker takes many blocks of one part, which never changes."""
+    return read_part(Lake(lake_uri), part)
 
 
 def _nothing(recording_id: str) -> dict[str, object]:

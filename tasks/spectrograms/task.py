@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from storage.arrays import block_rows
 from storage.errors import TerminalError
-from storage.parts import Part, read_part
-from tasks.catalog import current_recordings
+from storage.lake import side_by_side
+from storage.parts import Part, list_parts, read_part
+from tasks.catalog import current_rows
 from tasks.spectrograms.blocks import (
     ARRAY,
     SpectrogramBlock,
@@ -33,15 +34,15 @@ class SpectrogramSummary:
 def compute_spectrograms(work: Work) -> SpectrogramSummary:
     """Decode what no marked part holds yet; parts whose bytes cannot be had are named, the others are finished."""
     lake, settings, key = work.open_lake(), work.settings, work.spectrogram_key
-    recordings, parts = current_recordings(lake)
+    parts = list_parts(lake)
+    recordings = current_rows(lake, parts)
+    wanted = work.scope.parts(parts)
+    complete = side_by_side(lambda part: part.store("spectrograms", key).is_complete(lake), wanted)
+    undone = {part.part_id for part, done in zip(wanted, complete, strict=True) if not done}
     current: dict[str, set[int]] = defaultdict(set)
-    for part_id, row in zip(recordings["part_id"], recordings["row"], strict=True):
-        current[part_id].add(row)
-    missing = [
-        part
-        for part in work.scope.parts(sorted(parts.values()))
-        if current[part.part_id] and not part.store("spectrograms", key).is_complete(lake)
-    ]
+    for part_id, rows in recordings[recordings["part_id"].isin(undone)].groupby("part_id")["row"]:
+        current[str(part_id)] = set(rows)
+    missing = [part for part in wanted if part.part_id in current]
 
     def blocks(part: Part) -> Iterator[SpectrogramBlock]:
         store = part.store("spectrograms", key)
