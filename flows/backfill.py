@@ -62,7 +62,13 @@ def backfill(
         RunFailed: a night could not be done; on a deployment all the others were.
     """
     wanted = nights(first, last, newest_first=newest_first)
-    given: dict[str, Any] = {"lake": lake, "sources": list(sources), "machines": machines, "preset": preset, "settings": settings}
+    given: dict[str, Any] = {
+        "lake": lake,
+        "sources": list(sources),
+        "machines": machines,
+        "preset": preset,
+        "settings": settings,
+    }
     if deployment is None:
         return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in wanted])
     summary = RunSummary("backfill", lake)
@@ -104,8 +110,15 @@ def _run_of(deployment: str, parameters: dict[str, Any]) -> FlowRun:
     name = night_run_name("nightly", parameters["night"], parameters["lake"])
     attempt = 0
     while True:
-        options = {"flow_run_name": name, "idempotency_key": f"{key}-{attempt}", "timeout": 0, "as_subflow": False}
-        run = cast(FlowRun, run_deployment(deployment, parameters=parameters, **options))  # no coroutine: not async here
+        run = run_deployment(
+            deployment,
+            parameters=parameters,
+            flow_run_name=name,
+            idempotency_key=f"{key}-{attempt}",
+            timeout=0,
+            as_subflow=False,
+        )
+        run = cast(FlowRun, run)  # no coroutine: nothing is async here
         if run.state is None or not run.state.is_final() or run.state.is_completed():
             return run
         attempt += 1

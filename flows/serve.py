@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import prefect
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import Flow
 from prefect.schedules import Cron, Schedule
 from prefect.settings import (
@@ -23,6 +23,7 @@ from prefect.settings import (
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
+from prefect.types.entrypoint import EntrypointType
 
 from flows.backfill import backfill
 from flows.nightly import nightly
@@ -84,7 +85,7 @@ def deployments(name: str, given: dict[str, Any], sources: list[str], schedule: 
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
             entrypoint_type=EntrypointType.MODULE_PATH,  # runs begin in folders of their own
         )
-        yield cast(RunnerDeployment, deployment)  # no coroutine: not async here
+        yield cast(RunnerDeployment, deployment)  # no coroutine: nothing is async here
 
 
 def cron_schedule(cron: str, time_zone: str) -> Schedule:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +9,12 @@ from dataclasses import dataclass
 from typing import cast
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.exceptions import PrefectException
 
 from tasks.progress import listening
+from tasks.task import artifacts_if_possible
 
 EVERY_S = 15.0
-_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -46,13 +43,13 @@ class StageProgress:
             return
         told.told_at = now
         percent, text = 100 * done / max(total, 1), f"{stage}: {done} of {total}"
-        try:
+        with artifacts_if_possible(text):
             if told.artifact is None:
-                told.artifact = cast(UUID, create_progress_artifact(percent, description=text))  # a flow's is no coroutine
+                told.artifact = cast(
+                    UUID, create_progress_artifact(percent, description=text)
+                )  # a flow's is no coroutine
             else:
                 update_progress_artifact(told.artifact, percent, description=text)
-        except (httpx.HTTPError, PrefectException) as error:
-            _log.warning("no progress artifact for %s: %r", stage, error)
 
 
 @contextmanager
