@@ -19,6 +19,7 @@ from watching import ROLES, peak_memory
 
 from tasks.simulation import FleetPlan, simulate_labelled
 
+
 def run(recordings: int, folder: Path, options: list[str]) -> tuple[dict[str, int], dict[str, object], float]:
     """Simulate a machine with that many recordings, run the chain, return peaks, the summary and the wall time."""
     plan = FleetPlan(machines=1, nights=2, snr_db=6.0, seed=0, types=("fan",), duration_s=10.0)

@@ -38,7 +38,6 @@ from pathlib import Path
 from typing import Any
 
 import counting
-import distributed
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
@@ -141,9 +140,7 @@ def _warm() -> None:
     import tasks.features.embed  # noqa: F401, PLC0415
 
 
-def _timing(
-    database: Path, units: list[tuple[float, float]], processes: int, summary: dict[str, Any]
-) -> Figures:
+def _timing(database: Path, units: list[tuple[float, float]], processes: int, summary: dict[str, Any]) -> Figures:
     with sqlite3.connect(database) as prefect:
         runs = prefect.execute("SELECT t.name, t.start_time, t.end_time, f.id, f.start_time, f.end_time "
                                "FROM task_run t JOIN flow_run f ON t.flow_run_id = f.id").fetchall()  # fmt: skip

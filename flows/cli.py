@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 from rich.table import Table
 
-from flows import cli_fleet, cli_operators
+from flows import cli_fleet, cli_operators, cli_serve
 from flows.cli_common import (
     AsJson,
     Assignments,
@@ -50,6 +50,7 @@ weights_app = typer.Typer(no_args_is_help=True, help="Backbone weights: which ar
 app.add_typer(weights_app, name="weights")
 app.add_typer(cli_fleet.app)
 app.add_typer(cli_operators.app)
+app.add_typer(cli_serve.app)
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from flows.backfill import backfill, nights, plan_backfill
 from flows.cli_common import (
     AsJson,
     Assignments,
@@ -22,7 +23,7 @@ from flows.cli_common import (
     flags_of,
     stop,
 )
-from flows.nightly import backfill, night_work, nightly, nights, plan_backfill
+from flows.nightly import night_work, nightly
 from flows.settings import overrides
 from flows.summary import BAD_USAGE, RunSummary
 from flows.train import rollback, train
@@ -67,8 +68,11 @@ def backfill_command(
     machines: Machines = None,
     newest_first: Annotated[bool, typer.Option("--newest-first", help="Begin with the last night.")] = False,
     deployment: Annotated[
-        str | None, typer.Option(help="Create the runs on this Prefect deployment (FLOW/NAME) instead of running here.")
+        str | None, typer.Option(help="Run the nights on this Prefect deployment (nightly/NAME) instead of here.")
     ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Runs on the deployment at once; more than 1 only where all have models.")
+    ] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     preset: Preset = "default",
     config: ConfigFile = None,
@@ -90,10 +94,8 @@ def backfill_command(
             work = night_work(root, None, machines, preset, settings)
             planned = plan_backfill(work, nights(first.date(), last.date(), newest_first=newest_first))
             return RunSummary("backfill", root, nights=planned)
-        done = backfill(
-            root, first.date(), last.date(), machines, given, newest_first, deployment, preset, settings
-        )  # fmt: skip
-        return RunSummary.of_nights(root, done)
+        days = first.date(), last.date()
+        return backfill(root, *days, machines, given, newest_first, deployment, at_once, preset, settings or None)
 
     execute("backfill", root, run, as_json=as_json)
 

@@ -10,6 +10,7 @@ from typing import Literal
 from prefect import flow
 
 from flows.cluster import workers
+from flows.stage_progress import progress_artifacts
 from flows.summary import Problem, RunSummary
 from storage.errors import BadConfiguration, HumwatchError, TerminalError, WeightsNotFound
 from tasks.detectors.task import fit_models
@@ -67,7 +68,7 @@ def running(work: Work, command: str, *, needs_backbones: bool = True) -> Iterat
     try:
         if needs_backbones:
             require_weights(work.settings.features)
-        with workers(work.settings.dask):
+        with workers(work.settings.dask), progress_artifacts():
             yield summary
     except (BadConfiguration, WeightsNotFound):
         raise

@@ -1,4 +1,4 @@
-"""Progress of a stage, told to whoever listens (a terminal, a log); nobody has to."""
+"""Progress of a stage, told to all who listen (a terminal, a log, Prefect); nobody has to."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from contextvars import ContextVar
 
 Listener = Callable[[str, int, int], None]
 
-_listener: ContextVar[Listener | None] = ContextVar("progress_listener", default=None)
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("progress_listeners", default=())
 
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Send progress to `listener(stage, done, total)` while the context lasts."""
-    token = _listener.set(listener)
+    """Send progress to `listener(stage, done, total)` too while the context lasts."""
+    token = _listeners.set((*_listeners.get(), listener))
     try:
         yield
     finally:
-        _listener.reset(token)
+        _listeners.reset(token)
 
 
 def tell(stage: str, done: int, total: int) -> None:
     """Say that `done` of `total` units of a stage are finished."""
-    listener = _listener.get()
-    if listener is not None:
+    for listener in _listeners.get():
         listener(stage, done, total)

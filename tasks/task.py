@@ -6,14 +6,18 @@ future 5 ms), so Prefect sees stages and Dask sees blocks.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
 
 import distributed
+import httpx
 import prefect
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import PrefectException
 from prefect.tasks import Task, exponential_backoff
 
 from storage.errors import TransientError
@@ -23,6 +27,8 @@ from tasks.worker import call
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
@@ -35,6 +41,15 @@ def stage(name: str) -> Callable[[Callable[P, R]], Task[P, R]]:
         cache_policy=NO_CACHE,
         persist_result=False,
     )
+
+
+@contextmanager
+def artifacts_if_possible(what: str) -> Iterator[None]:
+    """Let Prefect's API fail while the context lasts: artifacts are no reason for a stage to fail."""
+    try:
+        yield
+    except (httpx.HTTPError, PrefectException) as error:
+        _log.warning("no artifact for %s: %r", what, error)
 
 
 def run_on_workers(

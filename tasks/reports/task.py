@@ -18,7 +18,7 @@ from tasks.evaluation.kept import read_evaluation, read_scores, score_paths
 from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
 from tasks.reports.index import index_page
 from tasks.reports.page import ReportInput, render
-from tasks.task import stage
+from tasks.task import artifacts_if_possible, stage
 from tasks.work import Work
 
 _MOST_ARTIFACT_ROWS = 200
@@ -87,9 +87,11 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
 
 
 def _artifacts(uri: str, auc: pd.DataFrame, counts: Mapping[str, int], *, degraded: bool) -> None:
+    """Leave artifacts on the run; the report is published, so a Prefect server that is away is no reason to fail."""
     shown = auc.drop(columns=["threshold", "precision", "recall", "f1"]).head(_MOST_ARTIFACT_ROWS)
-    create_table_artifact(json.loads(shown.to_json(orient="records")), key="auc", description="AUC by machine")
     state = "**degraded**: too many recordings were rejected" if degraded else "complete"
     lines = [f"- {name}: {count}" for name, count in counts.items()]
-    create_markdown_artifact("\n".join([f"# Humwatch report, {state}", *lines, f"- report: {uri}"]), key="summary")
-    create_link_artifact(uri if "://" in uri else f"file://{uri}", link_text="report", key="report")
+    with artifacts_if_possible(f"the report {uri}"):
+        create_table_artifact(json.loads(shown.to_json(orient="records")), key="auc", description="AUC by machine")
+        create_markdown_artifact("\n".join([f"# Humwatch report, {state}", *lines, f"- report: {uri}"]), key="summary")
+        create_link_artifact(uri if "://" in uri else f"file://{uri}", link_text="report", key="report")

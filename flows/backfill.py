@@ -1,0 +1,135 @@
+"""Many nights: each one idempotent nightly run, here or on a deployment; repeating a range costs a look a night."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Annotated, Any, cast
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from pydantic import Field
+
+from flows.fleet_flow import SettingsBySection, Uri, fleet_flow, night_run_name
+from flows.nightly import nightly
+from flows.pipeline import RunFailed
+from flows.settings import PresetName
+from flows.summary import Problem, RunSummary
+from storage.keys import digest
+from tasks.work import Work
+
+_POLL_S = 2.0
+
+
+@fleet_flow("backfill")
+def backfill(
+    lake: Uri,
+    first: date,
+    last: date,
+    machines: str | None = None,
+    sources: Sequence[Uri] = (),
+    newest_first: bool = False,  # noqa: FBT001, FBT002 - a Prefect parameter, given by name
+    deployment: str | None = None,
+    at_once: Annotated[int, Field(ge=1)] = 1,
+    preset: PresetName = "default",
+    settings: SettingsBySection | None = None,
+) -> RunSummary:
+    """Do every night from `first` to `last`, one idempotent run each.
+
+    A night whose run on a deployment is completed is not run again; one that failed is.
+
+    Args:
+        lake: Root URI of the lake, a path or such as s3://bucket/lake.
+        first: First night.
+        last: Last night, included.
+        machines: Pattern on TYPE/ID (SITE/TYPE/ID) such as fan/*; unset: all machines.
+        sources: Archives or folders to look into, paths or URIs.
+        newest_first: Begin with the last night.
+        deployment: Nightly deployment (nightly/NAME) on which to create the runs; unset: the nights run here.
+        at_once: Runs on the deployment at once. More than one only where every machine has its model: commissioning
+            needs the nights in their order.
+        preset: Base settings.
+        settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
+
+    Returns:
+        The sums of the nights run here, and each night in `nights`; of nights on a deployment their run and its state.
+
+    Raises:
+        BadConfiguration, WeightsNotFound: as for `nightly`.
+        RunFailed: a night could not be done; on a deployment all the others were.
+    """
+    wanted = nights(first, last, newest_first=newest_first)
+    given: dict[str, Any] = {
+        "lake": lake,
+        "sources": list(sources),
+        "machines": machines,
+        "preset": preset,
+        "settings": settings,
+    }
+    if deployment is None:
+        return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in wanted])
+    summary = RunSummary("backfill", lake)
+    waiting: deque[tuple[date, FlowRun]] = deque()
+    with get_client(sync_client=True) as client:
+        for night in wanted:
+            if len(waiting) == at_once:
+                _finish(client, *waiting.popleft(), summary)
+            waiting.append((night, _run_of(deployment, {**given, "night": night.isoformat()})))
+        while waiting:
+            _finish(client, *waiting.popleft(), summary)
+    if summary.errors:
+        raise RunFailed(summary)
+    return summary
+
+
+def plan_backfill(work: Work, wanted: Sequence[date]) -> list[dict[str, Any]]:
+    """Return, for every night, how many recordings the lake holds in scope and how many are not decoded yet."""
+    rows = work.scope.recordings(work.history(work.open_lake()).history)
+    return [
+        {
+            "night": night.isoformat(),
+            "recordings": int((rows["batch"] == night.isoformat()).sum()),
+            "pending": int(((rows["batch"] == night.isoformat()) & (rows["status"] == "pending")).sum()),
+        }
+        for night in wanted
+    ]
+
+
+def nights(first: date, last: date, *, newest_first: bool = False) -> list[date]:
+    """Return every date from `first` to `last`, both included."""
+    found = [first + timedelta(days=day) for day in range((last - first).days + 1)]
+    return found[::-1] if newest_first else found
+
+
+def _run_of(deployment: str, parameters: dict[str, Any]) -> FlowRun:
+    """Return the run of a night: the one there is; a new one where none is, or it ended without being completed."""
+    key = f"backfill-{digest(parameters)}"
+    name = night_run_name("nightly", parameters["night"], parameters["lake"])
+    attempt = 0
+    while True:
+        run = run_deployment(
+            deployment,
+            parameters=parameters,
+            flow_run_name=name,
+            idempotency_key=f"{key}-{attempt}",
+            timeout=0,
+            as_subflow=False,
+        )
+        run = cast(FlowRun, run)  # no coroutine: nothing is async here
+        if run.state is None or not run.state.is_final() or run.state.is_completed():
+            return run
+        attempt += 1
+
+
+def _finish(client: SyncPrefectClient, night: date, run: FlowRun, summary: RunSummary) -> None:
+    """Wait for the run of a night and add what became of it."""
+    while run.state is None or not run.state.is_final():
+        time.sleep(_POLL_S)
+        run = client.read_flow_run(run.id)
+    summary.nights.append({"night": night.isoformat(), "run": run.name, "state": run.state.name})
+    if not run.state.is_completed():
+        message = f"the run {run.name!r} ended {run.state.name}: see its artifact `failure`"
+        summary.errors.append(Problem(night.isoformat(), "nightly", "run_failed", message))

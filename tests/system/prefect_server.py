@@ -1,0 +1,107 @@
+"""A real Prefect server for tests that deploy, kill and start it again; its database outlives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from s3_server import free_ports
+
+# Places under a concurrency limit are found again after a kill, and waiting for one takes no half minute.
+SETTINGS = {
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
+}
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class PrefectServer:
+    """`prefect server start` on a port and in a folder of its own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home, self.log = home, home / "server.log"
+        (self.port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.env = {**os.environ, **SETTINGS, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.url}
+
+    def start(self) -> None:
+        command = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port), "--no-ui"]
+        self.process = spawn(command, self.env, self.log)
+        wait_until(self._answers, 180, self.log)
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+    def prefect(self, *arguments: str) -> str:
+        """The output of `prefect ...`, which must succeed."""
+        command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+        ran = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, cwd=self.home)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    def api(self, path: str, body: dict | None = None):
+        """What the API answers to a POST of `body`, or to a GET."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or "null")
+
+    def create_run(self, deployment: str, **parameters) -> str:
+        """The id of a new flow run of a deployment (FLOW/NAME)."""
+        found = self.api(f"/deployments/name/{deployment}")
+        return self.api(f"/deployments/{found['id']}/create_flow_run", {"parameters": parameters})["id"]
+
+    def runs(self, deployment: str) -> list[dict]:
+        """The flow runs of a deployment that no schedule made, first come first."""
+        flow, name = deployment.split("/")
+        body = {"flows": {"name": {"any_": [flow]}}, "deployments": {"name": {"any_": [name]}}}
+        found = self.api("/flow_runs/filter", {**body, "sort": "EXPECTED_START_TIME_ASC"})
+        return sorted((run for run in found if not run["auto_scheduled"]), key=lambda run: run["created"])
+
+    def finished(self, run_id: str, timeout_s: float = 240) -> dict:
+        """A flow run, when it has come to its end."""
+
+        def ended():
+            run = self.api(f"/flow_runs/{run_id}")
+            return run if run["state_type"] in FINAL else None
+
+        return wait_until(ended, timeout_s)
+
+    def artifacts(self, run_id: str) -> dict[str, dict]:
+        found = self.api("/artifacts/filter", {"flow_runs": {"id": {"any_": [run_id]}}})
+        return {artifact["key"] or artifact["type"]: artifact for artifact in found}
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()
+        try:
+            return self.api("/health")
+        except OSError:
+            return False
+
+
+def spawn(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Popen:
+    """Start our Python in a session of its own, so that it can be killed with all its children."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, *arguments], env=env, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def wait_until(condition: Callable, timeout_s: float, log: Path | None = None):
+    """The first true value of `condition()`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := condition():
+            return found
+        time.sleep(0.3)
+    raise TimeoutError(log.read_text()[-4000:] if log else f"{condition} for {timeout_s} s")
