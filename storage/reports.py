@@ -36,10 +36,11 @@ def publish(
 def set_latest(lake: Lake, report_id: str, index_page: Callable[[Sequence[Mapping[str, Any]]], str]) -> str:
     """Let the index of all reports, then `latest.json`, lead to a published report; return the URI of its page."""
     latest = {"report_id": report_id, "index": _path(report_id, "index.html")}
-    if latest != read_latest(lake):
+    if not _is_indexed(lake, report_id):
         summaries = [lake.read_json(path) for path in lake.list("reports", "/summary.json")]
         newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
         lake.write("reports/index.html", index_page(newest_first).encode())
+    if latest != read_latest(lake):
         lake.write("reports/latest.json", json.dumps(latest, sort_keys=True).encode())
     return lake.uri_of(_path(report_id, "index.html"))
 
@@ -57,6 +58,13 @@ def read_summary(lake: Lake, report_id: str) -> dict[str, Any]:
     """Return a published report's summary."""
     summary: dict[str, Any] = lake.read_json(_path(report_id, "summary.json"))
     return summary
+
+
+def _is_indexed(lake: Lake, report_id: str) -> bool:
+    try:
+        return report_id.encode() in lake.read("reports/index.html")
+    except SourceNotFound:
+        return False
 
 
 def _path(report_id: str, name: str) -> str:

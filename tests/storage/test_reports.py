@@ -106,5 +106,8 @@ def test_naming_the_latest_again_writes_nothing(lake, tmp_path):
     assert set_latest(lake, "r1", index) == lake.uri_of("reports/r1/index.html")
     assert latest.stat().st_mtime_ns == before
     publish(lake, "r2", FILES, summary("r2"), index)
+    page = tmp_path / "lake" / "reports" / "index.html"
+    before = page.stat().st_mtime_ns
     set_latest(lake, "r1", index)
     assert json.loads(latest.read_text())["report_id"] == "r1"
+    assert page.stat().st_mtime_ns == before
