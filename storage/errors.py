@@ -30,6 +30,12 @@ class StorageUnavailable(TransientError, OSError):
     code = "storage_unavailable"
 
 
+class StorageFull(TerminalError, OSError):
+    """The lake's store has no room left."""
+
+    code = "storage_full"
+
+
 class SourceNotFound(TerminalError, FileNotFoundError):
     """A source or one of its bytes is not there."""
 
@@ -64,6 +70,12 @@ class LakeTooNew(TerminalError, RuntimeError):
     """The lake was written by a newer Humwatch."""
 
     code = "lake_too_new"
+
+
+class WorkersLost(TerminalError, RuntimeError):
+    """The Dask scheduler is gone, or a unit of work took every worker with it that it was given to."""
+
+    code = "workers_lost"
 
 
 class Misaligned(TerminalError, ValueError):

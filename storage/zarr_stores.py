@@ -1,4 +1,4 @@
-"""Zarr stores on anything but the local disk: the same filesystem and the same errors as the lake's other objects."""
+"""Zarr stores with the same filesystem and the same errors as the lake's other objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import FsspecStore
+from zarr.storage import FsspecStore, LocalStore
 
 from storage.filesystem import open_fs, translated_errors
 
@@ -17,6 +17,23 @@ def remote_store(uri: str) -> Store:
     """Return the Zarr store rooted at `uri`, in the event loop that Zarr runs."""
     fs, path = open_fs(uri, asynchronous=True)
     return _RemoteStore(fs if fs.async_impl else AsyncFileSystemWrapper(fs, asynchronous=True), path=path)
+
+
+def local_store(path: str) -> Store:
+    """Return the Zarr store rooted at a folder of this machine."""
+    return _LocalStore(path)
+
+
+class _LocalStore(LocalStore):
+    """Says in Humwatch's errors that the disk is full."""
+
+    async def set(self, key: str, value: Buffer) -> None:
+        with translated_errors(str(self.root)):
+            await super().set(key, value)
+
+    def set_sync(self, key: str, value: Buffer) -> None:
+        with translated_errors(str(self.root)):
+            super().set_sync(key, value)
 
 
 class _RemoteStore(FsspecStore):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, ParamSpec, TypeVar
@@ -15,12 +16,13 @@ from typing import Any, ParamSpec, TypeVar
 import distributed
 import httpx
 import prefect
+from distributed.comm.core import CommClosedError
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import PrefectException
 from prefect.tasks import Task, exponential_backoff
 
-from storage.errors import TransientError
+from storage.errors import TransientError, WorkersLost
 from tasks import progress
 from tasks.worker import call
 
@@ -53,12 +55,22 @@ def artifacts_if_possible(what: str) -> Iterator[None]:
 
 
 def run_on_workers(
-    name: str, function: Callable[[T], R], units: Iterable[T], total: int, in_flight: int
+    name: str,
+    function: Callable[[T], R],
+    units: Iterable[T],
+    total: int,
+    in_flight: int,
+    resource: str | None = None,
 ) -> Iterator[R]:
     """Yield `function(unit)` for every unit as they finish, on the current Dask client's workers.
 
-    At most `in_flight` units a worker are submitted at once, so that memory is bounded however many units there are.
-    Without a client the units run here, one after the other. The first error of a unit is raised.
+    At most `in_flight` units a worker are submitted and not yet yielded, so that memory is bounded however many units
+    there are; workers are counted anew for each, as they may join and leave. When some workers have `resource` (as of
+    `dask worker --resources "GPU=1"`), units go to those alone, one for each piece of it at a time. Without a client
+    the units run here, one after the other. The first error of a unit is raised.
+
+    Raises:
+        WorkersLost: the scheduler is gone, or a unit was the end of several workers.
     """
     try:
         client = distributed.get_client()
@@ -67,18 +79,35 @@ def run_on_workers(
             yield function(unit)
             progress.tell(name, done, total)
         return
-    queue = iter(units)
-
-    def submit(count: int) -> list[distributed.Future[R]]:
-        return [client.submit(call, function, unit, pure=False) for unit in islice(queue, count)]
-
-    workers = max(1, len(client.scheduler_info(n_workers=-1)["workers"]))
-    running = distributed.as_completed(submit(workers * in_flight))
-    for done, future in enumerate(running, start=1):
-        result = future.result()
-        running.update(submit(1))
+    queue, running, done = iter(units), distributed.as_completed(), 0
+    while True:
+        with _workers_there():
+            workers, needs = _workers(client, resource)
+            for unit in islice(queue, max(0, workers * in_flight - running.count())):
+                running.add(client.submit(call, function, unit, pure=False, resources=needs))
+            if running.is_empty():
+                return
+            result = next(running).result()
         yield result
+        done += 1
         progress.tell(name, done, total)
+
+
+def _workers(client: distributed.Client, resource: str | None) -> tuple[int, dict[str, int] | None]:
+    """Return how many workers there are for units that want `resource`, at least one, and what they ask of them."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    having = [worker for worker in workers if resource in worker["resources"]]
+    return max(1, len(having or workers)), {resource: 1} if resource and having else None
+
+
+@contextmanager
+def _workers_there() -> Iterator[None]:
+    try:
+        yield
+    except distributed.KilledWorker as error:
+        raise WorkersLost(f"a unit of work was given up: {error}") from error
+    except (CancelledError, CommClosedError) as error:
+        raise WorkersLost(f"the connection to the Dask scheduler is lost ({error}); what is done is kept") from error
 
 
 def _is_transient(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

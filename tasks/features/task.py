@@ -14,6 +14,9 @@ from tasks.features.representations import Representation, parse
 from tasks.task import run_on_workers, stage
 from tasks.work import Work
 
+GPU = "GPU"
+"""The resource of Dask workers that shall embed; where no worker has it, all do."""
+
 
 @dataclass(frozen=True)
 class FeatureSummary:
@@ -48,7 +51,9 @@ def compute_features(work: Work) -> FeatureSummary:
         FeatureBlock(work.lake_uri, part, range(start, stop), tuple(representations), settings)
         for (part, start, stop), representations in blocks.items()
     ]
-    windows = sum(run_on_workers("features", fill_block, units, len(units), work.settings.dask.blocks_in_flight))
+    resource = None if settings.features.device == "cpu" else GPU
+    in_flight = work.settings.dask.blocks_in_flight
+    windows = sum(run_on_workers("features", fill_block, units, len(units), in_flight, resource))
     for part, representation in missing:
         finish_part(lake, part, read_part(lake, part), representation, settings)
     return FeatureSummary(windows)

@@ -1,40 +1,111 @@
 """Real schedulers with worker processes of their own: which get work, how much at once, and which are refused."""
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import distributed
 import pytest
+from dask_cluster import dask_scheduler, dask_worker, wait_for
+from lakes import build, small
+from recordings import machine, write_zip
 
 from flows.cluster import workers
 from storage.errors import BadConfiguration
 from tasks.settings import DaskSettings
+from tasks.task import run_on_workers
+from tasks.work import Work
 
-WITHOUT_HUMWATCH = "import sys; sys.modules['tasks'] = None; from distributed.cli.dask_worker import main; main()"
+WITHOUT_HUMWATCH = ("-c", "import sys; sys.modules['tasks'] = None; import distributed.cli.dask_worker as w; w.main()")
+ONE = {"block_recordings": 1, "chunk_recordings": 1}
+
+
+@pytest.fixture(scope="module")
+def address():
+    with dask_scheduler() as (address, _):
+        yield address
 
 
 @pytest.fixture
-def scheduler() -> Iterator[str]:
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+def client(address):
+    with distributed.Client(address, timeout="60s") as client:
+        yield client
 
 
-@contextmanager
-def dask_worker(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker of one thread, as `dask worker` starts one."""
-    options = ("--nthreads", "1", "--memory-limit", "0", "--no-dashboard", "--no-nanny")
-    with subprocess.Popen([sys.executable, *arguments, *options], stderr=subprocess.DEVNULL) as worker:
-        try:
-            yield worker
-        finally:
-            worker.terminate()
-
-
-def test_workers_without_humwatch_are_refused_at_once(scheduler):
-    with dask_worker("-c", WITHOUT_HUMWATCH, scheduler), distributed.Client(scheduler) as client:
+def test_workers_without_humwatch_are_refused_at_once(address, client):
+    with dask_worker(address, "--no-nanny", program=WITHOUT_HUMWATCH):
         client.wait_for_workers(1, timeout=60)
         refused = pytest.raises(BadConfiguration, match="has no Humwatch: install it there")
-        with refused, workers(DaskSettings(address=scheduler)):
+        with refused, workers(DaskSettings(address=address)):
             pass
+
+
+# Functions of this module are defined where they are used: those travel by value, and workers need not import it.
+
+
+def test_blocks_that_want_a_gpu_go_to_workers_that_have_one_and_to_all_where_none_has(address, client):
+    def where(_):
+        import time
+
+        time.sleep(0.02)
+        return distributed.get_worker().name
+
+    def used(resource):
+        return set(run_on_workers("x", where, range(40), 40, 2, resource))
+
+    with dask_worker(address, "--no-nanny", "--name", "plain"):
+        client.wait_for_workers(1, timeout=60)
+        assert used("GPU") == {"plain"}
+        with dask_worker(address, "--no-nanny", "--name", "gpu", "--resources", "GPU=1"):
+            client.wait_for_workers(2, timeout=60)
+            assert used("GPU") == {"gpu"}
+            assert used(None) == {"plain", "gpu"}
+
+
+def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, client, tmp_path):
+    def knows_torch(dask_worker):
+        import sys
+
+        return dask_worker.name, "torch" in sys.modules
+
+    source = write_zip(tmp_path / "plant.zip", machine("fan/id_00", 8, 0, duration_s=2.0))
+    with (
+        dask_worker(address, "--no-nanny", "--name", "plain"),
+        dask_worker(address, "--no-nanny", "--name", "gpu", "--resources", "GPU=1"),
+    ):
+        client.wait_for_workers(2, timeout=60)
+        for device, there in (("auto", {"gpu"}), ("cpu", {"gpu", "plain"})):
+            work = Work(str(tmp_path / device), small(features={"device": device}, store=ONE))
+            build(work, source)
+            assert {name for name, knows in client.run(knows_torch).values() if knows} == there
+
+
+def test_never_more_than_some_blocks_a_worker_are_in_flight_while_workers_come_and_go(address, client):
+    taken = 0
+
+    def units():
+        nonlocal taken
+        for unit in range(60):
+            taken += 1
+            yield unit
+
+    def nap(unit):
+        import time
+
+        time.sleep(0.05)
+        return unit
+
+    with dask_worker(address, "--no-nanny"):
+        client.wait_for_workers(1, timeout=60)
+        finished, waiting = [], []
+        results = run_on_workers("x", nap, units(), 60, 2)
+
+        def take(count):
+            for _ in range(count):
+                finished.append(next(results))
+                waiting.append(taken - len(finished))
+
+        take(10)
+        with dask_worker(address, "--no-nanny"):
+            client.wait_for_workers(2, timeout=60)
+            take(20)
+        wait_for(lambda: len(client.scheduler_info()["workers"]) == 1)
+        finished += results
+    assert waiting == [1] * 11 + [3] * 19
+    assert sorted(finished) == list(range(60))
