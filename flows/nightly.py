@@ -52,7 +52,8 @@ def nightly(
     Args:
         lake: Root URI of the lake, a path or such as s3://bucket/lake.
         sources: Archives or folders to look into, paths or URIs; what was seen before adds nothing, late arrivals do.
-        night: The night to report; unset: everything missing is scored and the newest night reported.
+        night: The night to report; unset: everything missing is scored, and the newest night and those that late
+            recordings belong to are reported.
         machines: Pattern on TYPE/ID (SITE/TYPE/ID) such as fan/*; unset: all machines.
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
@@ -66,14 +67,11 @@ def nightly(
         run_stages(summary, work, sources, ("ingest",))
         run_stages(summary, _of_nights(work, night), (), ("spectrograms", "features", "fit"))
         run_stages(summary, _of_nights(work, night), (), ("score",))
-        reported = night.isoformat() if night else newest_night(work.open_lake(), work)
-        if reported is not None:
-            tonight = Work(lake, work.settings, Scope(frozenset({reported}), machines))
-            summary.recording_ids = None
-            summary.night = reported
-            catalog = tonight.catalog(tonight.open_lake())
-            summary.silent = [machine.label for machine in silent_machines(catalog, tonight.scope)]
-            run_stages(summary, tonight, (), ("evaluate", "report"))
+        newest = night.isoformat() if night else newest_night(work.open_lake(), work)
+        if newest is not None:
+            summary.late = sorted(summary.batches_finished - {newest})
+            for reported in (*summary.late, newest):
+                _report(summary, Work(lake, work.settings, Scope(frozenset({reported}), machines)), reported)
     return summary
 
 
@@ -82,3 +80,11 @@ def _of_nights(work: Work, night: date | None) -> Work:
     if night is not None:
         return work
     return replace(work, scope=Scope(open_nights(work.open_lake(), work), work.scope.machines))
+
+
+def _report(summary: RunSummary, tonight: Work, night: str) -> None:
+    summary.recording_ids = None
+    summary.night = night
+    catalog = tonight.catalog(tonight.open_lake())
+    summary.silent = [machine.label for machine in silent_machines(catalog, tonight.scope)]
+    run_stages(summary, tonight, (), ("evaluate", "report"))

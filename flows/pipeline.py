@@ -89,6 +89,7 @@ def run_stages(summary: RunSummary, work: Work, sources: Sequence[str], stages: 
         with timed(summary, "spectrograms"):
             decoded = compute_spectrograms(work)
         summary.recordings_decoded += decoded.recordings_decoded
+        summary.batches_finished |= decoded.batches
         summary.errors += [Problem.of(source, "spectrograms", error) for source, error in decoded.errors]
     if "features" in stages:
         with timed(summary, "features"):

@@ -48,6 +48,7 @@ class RunSummary:
     report: str | None = None
     night: str | None = None
     silent: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
     nights: list[dict[str, Any]] = field(default_factory=list)
     retrained: list[dict[str, Any]] = field(default_factory=list)
     rolled_back: list[str] = field(default_factory=list)
@@ -55,6 +56,7 @@ class RunSummary:
     seconds: dict[str, float] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
     recording_ids: frozenset[str] | None = None
+    batches_finished: frozenset[str] = frozenset()
     evaluation_id: str | None = None
 
     @classmethod
@@ -81,8 +83,8 @@ class RunSummary:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""
-        hidden = {"recording_ids", "evaluation_id"}
-        only_when_used = {"night", "silent", "nights", "retrained", "rolled_back"}
+        hidden = {"recording_ids", "batches_finished", "evaluation_id"}
+        only_when_used = {"night", "silent", "late", "nights", "retrained", "rolled_back"}
         return {
             name: value
             for name, value in asdict(self).items()

@@ -24,9 +24,10 @@ from tasks.work import Work
 
 @dataclass(frozen=True)
 class SpectrogramSummary:
-    """What the stage did: recordings decoded by this run, parts that could not be finished and why."""
+    """What the stage did: recordings decoded by this run and the batches finished, parts left and why."""
 
     recordings_decoded: int
+    batches: frozenset[str]
     errors: tuple[tuple[str, TerminalError], ...]
 
 
@@ -73,4 +74,5 @@ def compute_spectrograms(work: Work) -> SpectrogramSummary:
     for part in missing:
         if part not in failed:
             finish_part(lake, part, read_part(lake, part), settings.spectrogram)
-    return SpectrogramSummary(decoded, tuple((part.table_path, error) for part, error in failed.items()))
+    finished = frozenset(part.batch for part in missing if part not in failed)
+    return SpectrogramSummary(decoded, finished, tuple((part.table_path, error) for part, error in failed.items()))

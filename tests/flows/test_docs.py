@@ -110,7 +110,14 @@ def test_every_column_of_an_evaluation_is_explained_in_its_order_with_its_type(h
 def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explained():
     assert list(rows(section(documented(), "rejected.csv"))) == REJECTED_COLUMNS
     full = RunSummary(
-        "run", "lake", night="2026-01-01", silent=["a"], nights=[{"a": 1}], retrained=[{"a": 1}], rolled_back=["a"]
+        "run",
+        "lake",
+        night="2026-01-01",
+        silent=["a"],
+        late=["a"],
+        nights=[{"a": 1}],
+        retrained=[{"a": 1}],
+        rolled_back=["a"],
     )
     assert set(rows(section(documented(), "summary.json"))) == {*full.as_json(), *PUBLISHED_FIELDS}
 

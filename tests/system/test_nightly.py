@@ -1,39 +1,46 @@
 """A simulated fleet through its nights: commissioning, scoring, silence, late arrivals, backfill, retraining."""
 
+import json
 import shutil
+import zipfile
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import FAKE, modification_times, run_humwatch, sorted_scores
+from recordings import tone, wav, write_zip
 
 from tasks.simulation import FleetPlan, simulate
 
 FLEET = (
     *FAKE,
-    "--set",
-    "fit.commissioning_nights=3",
-    "--set",
-    "fit.min_training_recordings=8",
-    "--set",
-    "fit.false_alarm_rate=0.2",
+    *("--set", "fit.commissioning_nights=3", "--set", "fit.min_training_recordings=8"),
+    *("--set", "fit.false_alarm_rate=0.2", "--set", "report.max_clips=0"),
 )
+FAN, PUMP = ["fan id_00", "fan id_01"], ["pump id_00", "pump id_01"]
+WORK = ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored")
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
+    """Two fans and two pumps, four recordings a night each; on the fifth night the fans run at another speed."""
     folder = tmp_path_factory.mktemp("fleet") / "nights"
     plan = FleetPlan(
         machines=4, nights=5, snr_db=6.0, seed=1, first_night=date(2026, 1, 1), types=("fan", "pump"),
         duration_s=3.0, fault_fraction=0.0, dropout_rate=0.0, broken_rate=0.0,
     )  # fmt: skip
     simulate(plan, folder, workers=1)
+    last = folder / "2026-01-05" / "fan.zip"
+    with zipfile.ZipFile(last) as archive:
+        names = archive.namelist()
+    write_zip(last, {name: wav(tone(seed, frequency_hz=1500.0)) for seed, name in enumerate(names)})
     return folder
 
 
 @pytest.fixture(scope="module")
 def filled(sources, tmp_path_factory):
-    """Five nights, backfilled oldest first; the second pump was not heard on the last one."""
+    """Five nights, backfilled oldest first; the pumps were not heard on the last one."""
     folder = tmp_path_factory.mktemp("heard") / "nights"
     shutil.copytree(sources, folder)
     (folder / "2026-01-05" / "pump.zip").unlink()
@@ -43,9 +50,48 @@ def filled(sources, tmp_path_factory):
     return lake, folder, ran
 
 
+@pytest.fixture(scope="module")
+def caught_up(sources, filled, tmp_path_factory):
+    """A copy of that lake after a nightly run that found the pumps' fifth night, and late.zip of the fourth."""
+    folder, lake = filled[1], tmp_path_factory.mktemp("late") / "lake"
+    shutil.copytree(filled[0], lake)
+    before = modification_times(lake)
+    pumps = folder / "2026-01-05" / "pump.zip"
+    shutil.copy(sources / "2026-01-05" / "pump.zip", pumps)
+    late = write_zip(folder / "2026-01-04" / "late.zip", {"fan/id_00/late.wav": wav(tone(1))})
+    ran = run_humwatch("nightly", folder, "--lake", lake, *FLEET)
+    assert ran.status == 0, ran.stderr
+    pumps.unlink()
+    late.unlink()
+    return lake, before, ran
+
+
+@pytest.fixture(scope="module")
+def retrained(caught_up, tmp_path_factory):
+    """A copy of that lake after retraining on the first four nights behind a gate of the fifth."""
+    lake = tmp_path_factory.mktemp("retrained") / "lake"
+    shutil.copytree(caught_up[0], lake)
+    gate = ("--set", "retrain.gate_nights=1", "--set", "retrain.min_gate_recordings=4")
+    ran = run_humwatch("retrain", "--lake", lake, *FLEET, *gate)
+    assert ran.status == 0, ran.stderr
+    return lake, pd.DataFrame(ran.summary["retrained"]).set_index("machine")
+
+
+def versions(lake: Path) -> dict[str, str]:
+    """The current model version of every machine."""
+    pointers = lake.glob("models/*/*/*/current.json")
+    return {" ".join(path.parts[-3:-1]): json.loads(path.read_text())["version"] for path in pointers}
+
+
+def report(lake: Path, night: str) -> tuple[dict, pd.DataFrame, str]:
+    """The newest report of a night: its summary, scores and page."""
+    folder = max(lake.glob(f"reports/night-{night}-*"), key=lambda path: (path / "summary.json").stat().st_mtime_ns)
+    summary = json.loads((folder / "summary.json").read_text())
+    return summary, pd.read_parquet(folder / "scores.parquet"), (folder / "index.html").read_text()
+
+
 def test_each_night_is_decoded_and_scored_once(filled):
-    summary = filled[2].summary
-    nights = pd.DataFrame(summary["nights"]).set_index("night")
+    nights = pd.DataFrame(filled[2].summary["nights"]).set_index("night")
     assert list(nights.index) == [f"2026-01-0{day}" for day in range(1, 6)]
     assert nights["recordings_decoded"].tolist() == [16, 16, 16, 16, 8]
     # No machine has a model before the third night; then its whole commissioning window is over.
@@ -53,13 +99,85 @@ def test_each_night_is_decoded_and_scored_once(filled):
     assert nights["recordings_scored"].tolist() == [0, 0, 16, 16, 8]
 
 
-def test_repeating_a_backfill_recomputes_and_doubles_nothing(filled):
+def test_the_passport_says_that_normality_was_assumed(filled):
+    passports = [json.loads(path.read_text()) for path in filled[0].glob("models/**/passport.json")]
+    assert [passport["training"] for passport in passports] == ["assumed_normal"] * 4
+    assert [len(passport["training_recordings"]) for passport in passports] == [12] * 4
+
+
+def test_a_machine_that_sent_nothing_is_silent_and_not_forgotten(filled):
+    summary, scores, page = report(filled[0], "2026-01-05")
+    assert summary["silent"] == PUMP
+    assert "silent: it sent nothing" in page
+    assert set(scores["machine_type"]) == {"fan"}
+    assert "silent" not in report(filled[0], "2026-01-04")[0]
+
+
+def test_repeating_a_backfill_the_other_way_round_recomputes_and_doubles_nothing(filled):
     lake, folder, _ = filled
     before, scores = modification_times(lake), sorted_scores(lake)
-    ran = run_humwatch("backfill", folder, "--lake", lake, "--from", "2026-01-03", "--to", "2026-01-05", *FLEET)
+    span = ("--from", "2026-01-03", "--to", "2026-01-05", "--newest-first")
+    ran = run_humwatch("backfill", folder, "--lake", lake, *span, *FLEET)
     assert ran.status == 0, ran.stderr
-    work = ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored")
-    assert [ran.summary[name] for name in work] == [0, 0, 0, 0]
+    assert [night["night"] for night in ran.summary["nights"]] == ["2026-01-05", "2026-01-04", "2026-01-03"]
+    assert [ran.summary[name] for name in WORK] == [0, 0, 0, 0]
     assert sorted_scores(lake) == scores
-    derived = {path: time for path, time in before.items() if not path.startswith(("reports/latest", "reports/index"))}
-    assert derived.items() <= modification_times(lake).items()
+    after = modification_times(lake)
+    # The report that was asked for last is the one that `latest.json` names.
+    assert {path for path in after if after[path] != before.get(path)} == {"reports/latest.json"}
+
+
+def test_a_dry_run_says_what_there_is_and_does_nothing(filled):
+    lake = filled[0]
+    before = modification_times(lake)
+    span = ("--from", "2026-01-04", "--to", "2026-01-06")
+    ran = run_humwatch("backfill", "--lake", lake, *span, "--dry-run", "--newest-first", *FLEET)
+    assert ran.status == 0, ran.stderr
+    assert ran.summary["nights"] == [
+        {"night": "2026-01-06", "recordings": 0, "pending": 0},
+        {"night": "2026-01-05", "recordings": 8, "pending": 0},
+        {"night": "2026-01-04", "recordings": 16, "pending": 0},
+    ]
+    assert modification_times(lake) == before
+
+
+def test_late_arrivals_are_scored_by_the_standing_models_and_their_nights_reported(caught_up, filled):
+    lake, before, ran = caught_up
+    assert (ran.summary["late"], ran.summary["night"]) == (["2026-01-04"], "2026-01-05")
+    assert "silent" not in ran.summary
+    assert [ran.summary[name] for name in ("recordings_decoded", "models_fitted", "recordings_scored")] == [9, 0, 9]
+    changed = {path for path, time in modification_times(lake).items() if before.get(path, time) != time}
+    assert changed == {"reports/index.html", "reports/latest.json"}
+    assert len(report(lake, "2026-01-04")[1]) == 17
+    assert len(report(lake, "2026-01-05")[1]) == 16
+    assert report(lake, "2026-01-05")[0] == {**ran.summary, **report(lake, "2026-01-05")[0]}
+    assert len(set(sorted_scores(lake))) == len(sorted_scores(lake)) == len(sorted_scores(filled[0])) + 9
+
+
+def test_a_candidate_with_five_times_the_stated_rate_is_refused_and_a_good_one_becomes_current(caught_up, retrained):
+    (lake, decided), before = retrained, versions(caught_up[0])
+    assert list(decided.index) == [*FAN, *PUMP]
+    assert (decided["recordings"] == 4).all()
+    assert (decided.loc[FAN, "false_alarms"] / 4 == 5 * decided.loc[FAN, "stated"]).all()
+    assert decided["accepted"].tolist() == [False, False, True, True]
+    assert versions(lake) == {**{name: before[name] for name in FAN}, **decided.loc[PUMP, "version"].to_dict()}
+    assert not {versions(lake)[name] for name in PUMP} & set(before.values())
+
+
+def test_the_next_report_says_why_and_its_scores_name_their_models_until_a_rollback(caught_up, retrained):
+    lake, _ = retrained
+    before, current = versions(caught_up[0]), versions(lake)
+    ran = run_humwatch("nightly", "--lake", lake, "--date", "2026-01-05", *FLEET)
+    assert ran.status == 0, ran.stderr
+    assert (ran.summary["models_fitted"], ran.summary["recordings_scored"]) == (0, 8)
+    page = Path(ran.summary["report"]).read_text()
+    assert "a new model was refused on" in page
+    assert "too many false alarms: 4 false alarms in 4 recordings" in page
+    scores = ran.table("scores")
+    named = scores.groupby(scores["machine_type"] + " " + scores["machine_id"])["model_version"].unique()
+    assert {machine: list(found) for machine, found in named.items()} == {m: [current[m]] for m in [*FAN, *PUMP]}
+
+    back = run_humwatch("rollback", "--lake", lake, *FLEET)
+    assert back.status == 0, back.stderr
+    assert back.summary["rolled_back"] == PUMP
+    assert versions(lake) == before
