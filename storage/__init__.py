@@ -8,7 +8,7 @@ Where do I go to ...
     read and write tables (recordings, health, scores)         tables.py
     know what one ingest brought, and what is complete         parts.py
     write spectrograms and features, a whole shard at a time   arrays.py
-    keep them anywhere but on the local disk                   remote_zarr.py
+    keep Zarr arrays on any store                              zarr_stores.py
     keep models, their passports and what the gate said        models.py
     publish a report                                           reports.py
     raise an error, or reject a recording with a reason        errors.py, reasons.py

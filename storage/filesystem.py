@@ -19,6 +19,7 @@ from storage.errors import (
     SourceForbidden,
     SourceNotFound,
     SourceUnreadable,
+    StorageFull,
     StorageUnavailable,
 )
 
@@ -26,10 +27,10 @@ PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"
 """What to install for the protocols in use; for the others fsspec itself knows."""
 
 _S3_PROTOCOLS = ("s3", "s3a")
-# botocore makes four attempts, with growing pauses, at requests that are throttled, time out, are cut off before their
+# botocore makes five attempts, with growing pauses, at requests that are throttled, time out, are cut off before their
 # answer is there or meet a server error; s3fs makes three at the body of an answer.
 _S3_CONFIG = {
-    "retries": {"mode": "standard", "total_max_attempts": 4},
+    "retries": {"mode": "standard", "total_max_attempts": 5},
     "connect_timeout": 10,
     "read_timeout": 20,
 }
@@ -48,6 +49,7 @@ _TRANSIENT_ERRNOS = frozenset(
         errno.EHOSTUNREACH,
     }
 )
+_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CREDENTIALS_MISSING = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
@@ -106,10 +108,10 @@ def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem
 def translated_errors(uri: str) -> Iterator[None]:
     """Turn what fsspec, s3fs and aiohttp raise into Humwatch's errors, which name `uri`.
 
-    Errors that say nothing certain about the store (`FileExistsError`, `EINVAL`, a full disk) pass unchanged.
+    Errors that say nothing certain about the store (`FileExistsError`, `EINVAL`) pass unchanged.
 
     Raises:
-        SourceNotFound, SourceForbidden, SourceUnreadable, StorageUnavailable: instead of the backend's own.
+        SourceNotFound, SourceForbidden, SourceUnreadable, StorageFull, StorageUnavailable: instead of the backend's.
     """
     try:
         yield
@@ -164,6 +166,8 @@ def _translate(uri: str, error: BaseException) -> HumwatchError | None:
         return SourceNotFound(f"{uri}: not found{' (there is no such bucket)' if code == 'NoSuchBucket' else ''}")
     if isinstance(error, (IsADirectoryError, aiohttp.InvalidURL, boto.ParamValidationError)):
         return SourceUnreadable(said.format("not a readable address"))
+    if isinstance(error, OSError) and error.errno in _FULL_ERRNOS:
+        return StorageFull(said.format("the disk is full: make room and run again, what is done is kept"))
     if isinstance(error, OSError) and error.errno in _TRANSIENT_ERRNOS:
         return StorageUnavailable(said.format("the store is not available"))
     return None

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import zarr.abc.store
-import zarr.storage
 from fsspec.implementations.local import LocalFileSystem
 
 from storage.errors import LakeTooNew
 from storage.filesystem import open_fs, s3_code, translated_errors
-from storage.remote_zarr import remote_store
+from storage.zarr_stores import local_store, remote_store
 
 FORMAT_VERSION = 1
 # Requests under way at once: a remote store answers many as fast as one.
@@ -141,7 +140,7 @@ class Lake:
     def zarr_store(self, path: str) -> zarr.abc.store.Store:
         """Return the Zarr store rooted at `path`."""
         if self._local:
-            return zarr.storage.LocalStore(self._full(path))
+            return local_store(self._full(path))
         return remote_store(self.uri_of(path))
 
     def _full(self, path: str) -> str:

@@ -77,7 +77,10 @@ def import_labels(lake: Lake, text: str, where: str, recordings: pd.DataFrame) -
     name = import_id(rows, None)
     if name in known and changed:
         name = import_id(rows, known[-1])
-    added = name not in known and put_labels(lake, name, rows, datetime.now(UTC))
+    # Later imports win, even if the clock of an earlier one was ahead.
+    times = kept["imported_at"].to_pylist()
+    now = max([datetime.now(UTC), *(moment + timedelta(microseconds=1) for moment in times[-1:])])
+    added = name not in known and put_labels(lake, name, rows, now)
     spans = rows["recording_id"].null_count
     return LabelImport(labels_path(name), added, rows.num_rows - spans, spans, changed)
 

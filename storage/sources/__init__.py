@@ -3,6 +3,7 @@
 Where do I go to ...
     list what a source holds, or see whether it changed   listing.py  (list_members, source_state)
     know what one archive holds                           zip_archive.py, tar_archive.py
+    not look into an archive that is known already        index.py
     read the bytes of members, in few ranged reads        reading.py  (read_members)
     see the rows that travel between them                 member.py   (Member, Listing, ReadProblem)
 """

@@ -15,7 +15,9 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, TerminalError
 from storage.filesystem import open_fs, source_errors
+from storage.lake import Lake
 from storage.reasons import Reason
+from storage.sources.index import Contents, indexed
 from storage.sources.member import (
     MANIFEST_NAME,
     Listing,
@@ -36,6 +38,10 @@ from storage.sources.zip_archive import list_zip
 _HOPPING_BLOCK_BYTES = 64 << 10
 _STREAMING_BLOCK_BYTES = 8 << 20
 
+# What fsspec's filesystems call that which changes with a file.
+_ETAGS = ("ETag", "etag")
+_TIMES = ("mtime", "Last-Modified", "LastModified", "created")
+
 
 @dataclass(frozen=True)
 class _File:
@@ -51,13 +57,14 @@ class _File:
         return str(self.fs.unstrip_protocol(self.fs_path))
 
 
-def list_members(source: str, extensions: Collection[str], max_member_bytes: int) -> Listing:
+def list_members(source: str, extensions: Collection[str], max_member_bytes: int, index: Lake | None = None) -> Listing:
     """Return every recording of a source: an archive (.zip .tar .tar.gz .tgz), a folder of both, or one recording.
 
     Recordings are files with one of `extensions` (lower case); hidden files and macOS by-products are none. One that
     cannot or must not be read is listed with a `problem`. `manifest.csv` is taken from any folder of an archive or
     folder, and from beside an archive, where `<archive>.manifest.csv` counts too (not over http, which has no
-    folders). An archive of a folder that cannot be listed is in `errors` and the others go on.
+    folders). An archive of a folder that cannot be listed is in `errors` and the others go on. With a lake as `index`,
+    archives that have not changed since they were listed last are not opened.
 
     Raises:
         SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be had.
@@ -72,7 +79,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
         for file in _files_below(root):
             if archive_suffix(file.path):
                 try:
-                    inside, found = _list_archive(file, extensions, max_member_bytes)
+                    inside, found = _list_archive(file, extensions, max_member_bytes, index)
                 except TerminalError as error:
                     errors.append(error)
                     continue
@@ -85,7 +92,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     else:
         manifests += _manifests_beside(root)
         if archive_suffix(root.path):
-            inside, found = _list_archive(root, extensions, max_member_bytes)
+            inside, found = _list_archive(root, extensions, max_member_bytes, index)
             members += inside
             manifests += found
         elif is_recording(root.path, extensions):
@@ -142,9 +149,16 @@ def _files_below(root: _File) -> Iterator[_File]:
             yield _File(root.fs, fs_path, f"{root.path}/{below}", info)
 
 
-def _list_archive(
-    file: _File, extensions: Collection[str], max_member_bytes: int
-) -> tuple[list[Member], list[ManifestFile]]:
+def _list_archive(file: _File, extensions: Collection[str], max_member_bytes: int, index: Lake | None) -> Contents:
+    def look() -> Contents:
+        return _look_into(file, extensions, max_member_bytes)
+
+    if index is None or not _tells_change(file.info):
+        return look()
+    return indexed(index, file.uri, file.path, _state(file.info), extensions, max_member_bytes, look)
+
+
+def _look_into(file: _File, extensions: Collection[str], max_member_bytes: int) -> Contents:
     suffix = archive_suffix(file.path).lower()
     compressed = suffix in {".tar.gz", ".tgz"}
     block_bytes = _STREAMING_BLOCK_BYTES if compressed else _HOPPING_BLOCK_BYTES
@@ -209,9 +223,13 @@ def _manifests_beside(root: _File) -> Iterator[ManifestFile]:
                 raise
 
 
+def _tells_change(info: Mapping[str, Any]) -> bool:
+    return any(info.get(key) for key in (*_ETAGS, *_TIMES))
+
+
 def _state(info: Mapping[str, Any]) -> str:
-    etag = info.get("ETag") or info.get("etag")
+    etag = next((info[key] for key in _ETAGS if info.get(key)), None)
     if etag:
         return f"etag-{str(etag).strip(chr(34))}"
-    modified = next((info[key] for key in ("mtime", "Last-Modified", "LastModified", "created") if info.get(key)), "")
+    modified = next((info[key] for key in _TIMES if info.get(key)), "")
     return f"mtime-{modified}-{info.get('size') or 0:x}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prefect.runtime import task_run
@@ -42,10 +42,11 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
     lake = work.open_lake()
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []
-    now = datetime.now(UTC)
+    # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
+    now = max([datetime.now(UTC), *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
     for done, source in enumerate(sources, start=1):
         try:
-            listing = list_members(source, settings.extensions, settings.max_member_bytes)
+            listing = list_members(source, settings.extensions, settings.max_member_bytes, index=lake)
             add_listed(rows, rows_of(listing, settings.name_pattern, now))
             errors += [(source, error) for error in listing.errors]
         except TerminalError as error:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
-from storage.errors import NotComplete, SourceNotFound, TerminalError
+from storage.errors import NotComplete, SourceNotFound, StorageFull, TerminalError
 from storage.keys import settings_key
 from storage.lake import Lake
 from storage.parts import Part, PartStore, read_part
@@ -115,6 +115,8 @@ def try_block(block: SpectrogramBlock) -> tuple[Part, int | TerminalError]:
     """Fill a block; bytes that cannot be had are returned as the error, so that other parts go on."""
     try:
         return block.part, fill_block(block)
+    except StorageFull:
+        raise  # nothing that follows could be kept either
     except TerminalError as error:
         return block.part, error
 

@@ -15,7 +15,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,13 +34,16 @@ OPTIONS = [
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 
-@dataclass(frozen=True)
+@dataclass
 class S3Server:
     """A running server with one bucket, and a user who may read and write but not create buckets."""
 
     port: int
     key: str
     secret: str
+    command: list[str] = field(default_factory=list)
+    folder: Path = Path()
+    process: subprocess.Popen | None = None
 
     @property
     def env(self) -> dict[str, str]:
@@ -61,10 +64,27 @@ class S3Server:
         self._client().put_file(str(path), uri)
         return uri
 
+    def replace(self, uri: str, data: bytes) -> None:
+        self._client().pipe_file(uri, data)
+
     def download(self, uri: str, folder: Path) -> Path:
         """A local copy of everything below `uri`."""
         self._client().get(uri, str(folder / "copy"), recursive=True)
         return folder / "copy"
+
+    def start(self) -> None:
+        log = self.folder / "log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(self.command, cwd=self.folder, stdout=output, stderr=output)
+        wait_for_bucket(self, self.process, log)
+
+    @contextmanager
+    def killed(self) -> Iterator[None]:
+        """Let it be dead while the context lasts."""
+        self.process.kill()
+        self.process.wait(30)
+        yield
+        self.start()
 
     def _client(self) -> S3FileSystem:
         url = self.env["AWS_ENDPOINT_URL"]
@@ -82,18 +102,17 @@ def s3_server() -> Iterator[S3Server]:
     with TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True) as folder:
         credentials = {"accessKey": server.key, "secretKey": server.secret}
         identity = {"name": "humwatch", "credentials": [credentials], "actions": ["Read", "Write", "List", "Tagging"]}
-        config, log = Path(folder, "s3.json"), Path(folder, "log")
+        config = Path(folder, "s3.json")
         config.write_text(json.dumps({"identities": [identity]}))
         flags = [f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
         options = [f"-dir={folder}", f"-s3.config={config}", f"-s3.localSocket={folder}/s", *OPTIONS, *flags]
-        with log.open("wb") as output:
-            running = subprocess.Popen([program, "mini", *options], cwd=folder, stdout=output, stderr=output)
+        server.command, server.folder = [str(program), "mini", *options], Path(folder)
         try:
-            wait_for_bucket(server, running, log)
+            server.start()
             yield server
         finally:
-            running.terminate()
-            running.wait(30)
+            server.process.terminate()
+            server.process.wait(30)
 
 
 @contextmanager

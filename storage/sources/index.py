@@ -1,0 +1,38 @@
+"""What archives hold, kept in the lake: one that has not changed since is not looked into again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Collection
+from dataclasses import asdict, fields
+
+from storage.errors import SourceNotFound
+from storage.keys import digest
+from storage.lake import Lake
+from storage.reasons import Reason
+from storage.sources.member import ManifestFile, Member
+
+Contents = tuple[list[Member], list[ManifestFile]]
+
+
+def indexed(
+    lake: Lake, uri: str, path: str, state: str, extensions: Collection[str], max_member_bytes: int,
+    look: Callable[[], Contents],
+) -> Contents:  # fmt: skip
+    """Return an archive's recordings and manifests as they were found when it was in `state`; else `look` and keep it.
+
+    A plain tar costs a read for every member to list and a compressed one a pass over all of it, so this is what makes
+    a second look at a source cheap. The index may be deleted at any time.
+    """
+    columns = [field.name for field in fields(Member)]
+    index = f"sources/{digest([uri, path, state, sorted(extensions), max_member_bytes, columns], 16)}.json.gz"
+    try:
+        kept = json.loads(gzip.decompress(lake.read(index)))
+    except SourceNotFound:
+        members, manifests = look()
+        rows = {"members": [asdict(member) for member in members], "manifests": [asdict(one) for one in manifests]}
+        lake.create(index, gzip.compress(json.dumps(rows).encode(), mtime=0))
+        return members, manifests
+    members = [Member(**{**row, "problem": row["problem"] and Reason(row["problem"])}) for row in kept["members"]]
+    return members, [ManifestFile(**row) for row in kept["manifests"]]
