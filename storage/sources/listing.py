@@ -34,9 +34,9 @@ from storage.sources.member import (
 from storage.sources.tar_archive import list_tar
 from storage.sources.zip_archive import list_zip
 
-# Read ahead on a remote store: little where a listing hops from header to header, much where it streams.
-_HOPPING_BLOCK_BYTES = 64 << 10
-_STREAMING_BLOCK_BYTES = 8 << 20
+# Read ahead on a remote store: a zip's directory in one or two requests, little where a tar's listing hops from header
+# to header, much where a stream is read.
+_READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 8 << 10, ".tar.gz": 8 << 20, ".tgz": 8 << 20}
 
 # What fsspec's filesystems call that which changes with a file.
 _ETAGS = ("ETag", "etag")
@@ -161,7 +161,7 @@ def _list_archive(file: _File, extensions: Collection[str], max_member_bytes: in
 def _look_into(file: _File, extensions: Collection[str], max_member_bytes: int) -> Contents:
     suffix = archive_suffix(file.path).lower()
     compressed = suffix in {".tar.gz", ".tgz"}
-    block_bytes = _STREAMING_BLOCK_BYTES if compressed else _HOPPING_BLOCK_BYTES
+    block_bytes = _READ_AHEAD_BYTES[suffix]
     with source_errors(file.uri), file.fs.open(file.fs_path, "rb", block_size=block_bytes) as stream:
         if suffix == ".zip":
             return list_zip(stream, file.uri, file.path, extensions, max_member_bytes)

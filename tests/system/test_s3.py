@@ -146,6 +146,7 @@ def test_an_archive_is_opened_again_only_when_it_has_changed(server, proxy, tmp_
             assert (proxy.gets[key], proxy.read_bytes[key]) == (1, len(more))
         if suffix == ".tar":
             assert proxy.gets[key] >= 20  # a header every 96 kB
+            assert proxy.read_bytes[key] <= 0.1 * len(more)
         opened = proxy.gets[key]
         again = ingest_sources.fn(work, [uri])
         assert (again.recording_ids, again.new) == (first.recording_ids, 0)

@@ -1,18 +1,18 @@
 """Maintenance logs: what a row means, which label wins, and that a bad row imports nothing."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from storage.errors import BadConfiguration
-from storage.labels import read_labels
+from storage.labels import put_labels, read_labels
 from storage.lake import Lake
 from storage.parts import create_part
 from storage.tables import RECORDINGS
 from tasks.catalog import current_recordings, load_catalog
-from tasks.labels import apply_labels, import_labels
+from tasks.labels import apply_labels, import_labels, read_log
 from tasks.settings import HealthSettings
 
 NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
@@ -160,6 +160,13 @@ def test_a_log_imported_again_wins_over_what_came_between(lake):
     assert again.changed == 1
     assert new_labels(lake) == {"a.20.0": "abnormal"}
     assert not imported(lake, "recording_id,label\na.20.0,abnormal\n").added
+
+
+def test_an_import_under_a_clock_that_was_ahead_does_not_win_over_later_ones(lake):
+    rows = read_log("recording_id,label\na.20.0,abnormal\n", "log.csv", current_recordings(lake)[0])
+    put_labels(lake, "ahead", rows, datetime.now(UTC) + timedelta(days=1))
+    imported(lake, "recording_id,label\na.20.0,normal\n")
+    assert new_labels(lake) == {"a.20.0": "normal"}
 
 
 def test_what_is_kept_says_when_it_came(lake):
