@@ -42,8 +42,7 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
     lake = work.open_lake()
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []
-    # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
-    now = max([datetime.now(UTC), *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
+    now = datetime.now(UTC)
     for done, source in enumerate(sources, start=1):
         try:
             listing = list_members(source, settings.extensions, settings.max_member_bytes, index=lake)
@@ -57,7 +56,9 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
     known, _ = current_recordings(lake, rows.keys())
-    new = new_rows(list(rows.values()), known)
+    # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
+    now = max([now, *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
+    new = [{**row, "ingested_at": now} for row in new_rows(list(rows.values()), known)]
     for (machine_type, batch), table in as_parts(new).items():
         create_part(lake, machine_type, batch, table)
     return IngestSummary(frozenset(rows), len(new), tuple(errors))
