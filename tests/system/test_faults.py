@@ -18,12 +18,15 @@ from lakes import build, small
 from recordings import machine, tone, wav, write_zip
 from s3_server import s3_environment, s3_server, s3_workers
 
+from flows.cluster import workers
+from storage.errors import StorageFull, WorkersLost
 from storage.lake import Lake
 from storage.parts import list_parts, read_part
 from storage.tables import encode
 from tasks import progress
 from tasks.catalog import current_recordings
 from tasks.ingest.task import ingest_sources
+from tasks.settings import DaskSettings
 from tasks.work import Work
 
 pytestmark = pytest.mark.slow
@@ -112,22 +115,15 @@ def test_a_killed_worker_loses_nothing(stage, cluster, archive, undisturbed, tmp
     assert not list(tmp_path.rglob("*.blocks"))
 
 
-def test_a_killed_scheduler_ends_the_run_with_a_clear_error_and_the_next_one_goes_on(
-    archive, undisturbed_run, tmp_path
-):
-    with dask_cluster() as cluster, ThreadPoolExecutor(1) as executor:
-        env = {"HUMWATCH_DASK__ADDRESS": cluster.address}
-        running = executor.submit(run_humwatch, "run", archive, "--lake", tmp_path, *SMALL, env=env)
-        wait_for(lambda: list(tmp_path.glob("spectrograms/*/*/*/*.blocks/*.parquet")) or running.done())
-        cluster.scheduler.kill()
-        ran = running.result(timeout=240)
-    assert ran.status == 1
-    assert {error["code"] for error in ran.summary["errors"]} == {"workers_lost"}
-    assert "the connection to the Dask scheduler is lost" in ran.summary["errors"][0]["message"]
-    again = run_humwatch("run", archive, "--lake", tmp_path, *SMALL)
-    assert again.status == 0, again.stderr
-    assert again.summary["recordings_decoded"] < 32
-    assert scores_of(tmp_path) == undisturbed_run
+def test_a_killed_scheduler_ends_the_run_with_a_clear_error_and_the_next_one_goes_on(archive, undisturbed, tmp_path):
+    work = Work(str(tmp_path), SETTINGS)
+    with dask_cluster() as cluster:
+        lost = pytest.raises(WorkersLost, match="the connection to the Dask scheduler is lost")
+        with lost, workers(DaskSettings(address=cluster.address)), when("spectrograms", 3, cluster.scheduler.kill):
+            build(work, archive)
+    decoded = build(work, archive)[0]
+    assert 0 < decoded <= 32 - 2 * 3
+    assert scores_of(tmp_path) == undisturbed
 
 
 def test_a_run_outlives_twenty_seconds_without_its_store(archive, undisturbed_run, tmp_path):
@@ -180,22 +176,15 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@pytest.mark.parametrize("stage", ["ingest", "spectrograms"])
-def test_a_full_disk_is_named_and_the_next_run_with_room_goes_on(stage, small_disk, archive, undisturbed_run):
-    lake, ballast = small_disk / "lake", small_disk / "ballast"
-    if stage == "spectrograms":
-        ran = run_humwatch("ingest", archive, "--lake", lake, *SMALL)
-        assert ran.status == 0, ran.stderr
-    # All but a few pages, which lake.json and little else fit in.
-    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - (16 << 10)))
-    ran = run_humwatch("run", archive, "--lake", lake, *SMALL)
-    assert ran.status == 1
-    assert {error["code"] for error in ran.summary["errors"]} == {"storage_full"}
-    assert "the disk is full: make room and run again" in ran.summary["errors"][0]["message"]
+@pytest.mark.parametrize("free_bytes", [8 << 10, 256 << 10])
+def test_a_full_disk_is_named_and_the_next_run_with_room_goes_on(free_bytes, small_disk, archive, undisturbed):
+    work, ballast = Work(str(small_disk / "lake"), SETTINGS), small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - free_bytes))
+    with pytest.raises(StorageFull, match="the disk is full: make room and run again"):
+        build(work, archive)
     ballast.unlink()
-    again = run_humwatch("run", archive, "--lake", lake, *SMALL)
-    assert again.status == 0, again.stderr
-    assert scores_of(lake) == undisturbed_run
+    build(work, archive)
+    assert scores_of(work.lake_uri) == undisturbed
 
 
 def test_what_a_clock_that_was_a_day_ahead_has_written_does_not_hide_what_comes_later(tmp_path):
