@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import asdict, fields
 
 from storage.errors import SourceNotFound
@@ -27,9 +28,10 @@ def indexed(
     """
     columns = [field.name for field in fields(Member)]
     index = f"sources/{digest([uri, path, state, sorted(extensions), max_member_bytes, columns], 16)}.json.gz"
-    try:
+    kept = None
+    with suppress(SourceNotFound):
         kept = json.loads(gzip.decompress(lake.read(index)))
-    except SourceNotFound:
+    if kept is None:
         members, manifests = look()
         rows = {"members": [asdict(member) for member in members], "manifests": [asdict(one) for one in manifests]}
         lake.create(index, gzip.compress(json.dumps(rows).encode(), mtime=0))

@@ -9,7 +9,7 @@ from operator import attrgetter
 
 from fsspec import AbstractFileSystem
 
-from storage.errors import SourceUnreadable
+from storage.errors import SourceNotFound, SourceUnreadable
 from storage.filesystem import open_fs, source_errors
 from storage.reasons import EXPLANATIONS, Reason
 from storage.sources.member import Member, ReadProblem
@@ -44,10 +44,10 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
     compressed tar cost one pass from the archive's start to the last of them, in each call. At most `MAX_READ_BYTES`
     of packed bytes are held at a time, or one larger member; for a compressed tar also what comes before its turn.
 
-    A member that cannot be read gives a `ReadProblem` and the others go on.
+    A member that cannot be read gives a `ReadProblem` and the others go on; so does each of a file that is gone.
 
     Raises:
-        SourceNotFound, SourceForbidden, StorageUnavailable: an archive or file cannot be had any more.
+        SourceForbidden, StorageUnavailable: an archive or file cannot be had.
         SourceUnreadable: a server serves no byte ranges.
     """
     for _, run in groupby(members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")):
@@ -55,11 +55,22 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
             group = list(same)
             if not readable:
                 yield from ((member, _listed_problem(member)) for member in group)
-            elif group[0].compression == "gzip_stream":
-                yield from _stream(group)
-            else:
-                for batch in _batches(group):
-                    yield from _read_batch(batch, max_member_bytes)
+                continue
+            batches = [group] if group[0].compression == "gzip_stream" else _batches(group)
+            for batch in batches:
+                yield from _while_there(batch, max_member_bytes)
+
+
+def _while_there(batch: list[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
+    read = 0
+    try:
+        stream = batch[0].compression == "gzip_stream"
+        for pair in _stream(batch) if stream else _read_batch(batch, max_member_bytes):
+            read += 1
+            yield pair
+    except SourceNotFound as error:
+        gone = ReadProblem(Reason.SOURCE_GONE, str(error))
+        yield from ((member, gone) for member in batch[read:])
 
 
 def _listed_problem(member: Member) -> ReadProblem:

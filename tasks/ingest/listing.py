@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -58,18 +58,22 @@ def add_listed(rows: dict[str, dict[str, Any]], listed: list[dict[str, Any]]) ->
             rows[again] = {**row, "recording_id": again, "reason": str(Reason.DUPLICATE_NAME)}
 
 
-def new_rows(rows: list[dict[str, Any]], known: pd.DataFrame) -> list[dict[str, Any]]:
+def new_rows(
+    rows: list[dict[str, Any]], known: pd.DataFrame, gone: Collection[str] = frozenset()
+) -> list[dict[str, Any]]:
     """Return the rows of recordings the lake does not know, or knows with other bytes, facts or in another place.
 
-    `known` has the lake's current recordings. A row that supersedes one of them names it in `replaces`, by a hash of it
-    and of all that were superseded before it: going back to what was is something new, however often.
+    `known` has the lake's current recordings; those in `gone` could not be read and are here again. A row that
+    supersedes one of them names it in `replaces`, by a hash of it and of all that were superseded before it: going back
+    to what was is something new, however often.
     """
     columns = ["recording_id", "replaces", *_IDENTITY]
     seen = {values[0]: values[1:] for values in known[columns].itertuples(index=False)}
     new = []
     for row in rows:
         before = seen.get(row["recording_id"])
-        if before is None or _digest(before[1:]) != _digest(row[name] for name in _IDENTITY):
+        same = before is not None and _digest(before[1:]) == _digest(row[name] for name in _IDENTITY)
+        if not same or row["recording_id"] in gone:
             new.append({**row, "replaces": None if before is None else _digest(before)})
     return new
 

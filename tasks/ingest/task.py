@@ -11,6 +11,7 @@ from prefect.runtime import task_run
 
 from storage.errors import HumwatchError, TerminalError, TransientError
 from storage.parts import create_part
+from storage.reasons import Reason
 from storage.sources import list_members
 from tasks import progress
 from tasks.catalog import current_recordings
@@ -56,9 +57,11 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
     known, _ = current_recordings(lake, rows.keys())
+    history = work.history(lake).history
+    gone = set(history["recording_id"][history["reason"] == Reason.SOURCE_GONE])
     # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
     now = max([now, *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
-    new = [{**row, "ingested_at": now} for row in new_rows(list(rows.values()), known)]
+    new = [{**row, "ingested_at": now} for row in new_rows(list(rows.values()), known, gone)]
     for (machine_type, batch), table in as_parts(new).items():
         create_part(lake, machine_type, batch, table)
     return IngestSummary(frozenset(rows), len(new), tuple(errors))

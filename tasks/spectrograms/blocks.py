@@ -23,6 +23,7 @@ from tasks.spectrograms.health import measure
 from tasks.spectrograms.logmel import LogMel
 
 ARRAY = "logmel"
+GONE = str(Reason.SOURCE_GONE)
 
 
 def spectrogram_key(spectrogram: SpectrogramSettings) -> str:
@@ -49,6 +50,14 @@ class SpectrogramBlock:
         return self.part.store("spectrograms", spectrogram_key(self.spectrogram))
 
 
+@dataclass(frozen=True)
+class Filled:
+    """What became of a block: how many recordings were decoded, and the sources (URIs) that are gone."""
+
+    decoded: int
+    gone: frozenset[str]
+
+
 def begin_store(
     lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, layout: StoreSettings
 ) -> None:
@@ -71,13 +80,13 @@ def begin_store(
     create_store(lake, part.store("spectrograms", key).zarr_path, schema, coordinates, spectrogram.model_dump())
 
 
-def fill_block(block: SpectrogramBlock) -> int:
-    """Decode a block's recordings, write its shard, then its receipt; return how many recordings were decoded.
+def fill_block(block: SpectrogramBlock) -> Filled:
+    """Decode a block's recordings, write its shard, then its receipt.
 
     A recording that cannot be decoded is a row with a reason; the others go on.
 
     Raises:
-        SourceNotFound, SourceForbidden, StorageUnavailable: the bytes cannot be had at all.
+        SourceForbidden, StorageUnavailable: the bytes cannot be had at all.
     """
     lake = Lake(block.lake_uri)
     rows = _part_of(block.lake_uri, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
@@ -108,10 +117,11 @@ def fill_block(block: SpectrogramBlock) -> int:
     if length:
         write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
     create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
-    return len(wanted)
+    gone = [row["source_uri"] for row, facts in zip(rows, health, strict=True) if facts.get("reason") == GONE]
+    return Filled(len(wanted) - len(gone), frozenset(gone))
 
 
-def try_block(block: SpectrogramBlock) -> tuple[Part, int | TerminalError]:
+def try_block(block: SpectrogramBlock) -> tuple[Part, Filled | TerminalError]:
     """Fill a block; bytes that cannot be had are returned as the error, so that other parts go on."""
     try:
         return block.part, fill_block(block)

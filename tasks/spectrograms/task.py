@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storage.arrays import block_rows
-from storage.errors import TerminalError
+from storage.errors import SourceNotFound, TerminalError
 from storage.lake import side_by_side
 from storage.parts import Part, list_parts, read_part
 from tasks.catalog import current_rows
@@ -24,7 +24,7 @@ from tasks.work import Work
 
 @dataclass(frozen=True)
 class SpectrogramSummary:
-    """What the stage did: recordings decoded by this run and the batches finished, parts left and why."""
+    """What the stage did: recordings decoded and batches finished by this run; sources gone and parts left, and why."""
 
     recordings_decoded: int
     batches: frozenset[str]
@@ -33,7 +33,10 @@ class SpectrogramSummary:
 
 @stage("spectrograms")
 def compute_spectrograms(work: Work) -> SpectrogramSummary:
-    """Decode what no marked part holds yet; parts whose bytes cannot be had are named, the others are finished."""
+    """Decode what no marked part holds yet; parts whose bytes cannot be had are named, the others are finished.
+
+    Recordings whose source is gone are rejected, so that the others of their part can go on.
+    """
     lake, settings, key = work.open_lake(), work.settings, work.spectrogram_key
     parts = list_parts(lake)
     recordings = current_rows(lake, parts)
@@ -66,13 +69,20 @@ def compute_spectrograms(work: Work) -> SpectrogramSummary:
     units = [block for part in missing for block in blocks(part)]
     failed: dict[Part, TerminalError] = {}
     decoded = 0
-    for part, count in run_on_workers("spectrograms", try_block, units, len(units), settings.dask.blocks_in_flight):
-        if isinstance(count, TerminalError):
-            failed[part] = count
+    gone: set[str] = set()
+    for part, filled in run_on_workers("spectrograms", try_block, units, len(units), settings.dask.blocks_in_flight):
+        if isinstance(filled, TerminalError):
+            failed[part] = filled
         else:
-            decoded += count
+            decoded += filled.decoded
+            gone |= filled.gone
     for part in missing:
         if part not in failed:
             finish_part(lake, part, read_part(lake, part), settings.spectrogram)
     finished = frozenset(part.batch for part in missing if part not in failed)
-    return SpectrogramSummary(decoded, finished, tuple((part.table_path, error) for part, error in failed.items()))
+    errors: list[tuple[str, TerminalError]] = [
+        (uri, SourceNotFound(f"{uri}: not found; its recordings are rejected until an ingest lists them again"))
+        for uri in sorted(gone)
+    ]
+    errors += [(part.table_path, error) for part, error in failed.items()]
+    return SpectrogramSummary(decoded, finished, tuple(errors))

@@ -279,31 +279,32 @@ def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
     assert lake.list(f"{store.stem}.blocks") == []
 
 
-def test_a_source_that_is_gone_costs_its_parts_and_no_others(archive, tmp_path):
-    lost = write_zip(tmp_path / "lost.zip", machine("valve/id_00", 5, 0, duration_s=2.0))
+def test_recordings_of_a_source_that_is_gone_are_rejected_until_it_is_back(archive, tmp_path):
+    # Of one type with a recording that is there, so they share a part and a block.
+    lost = write_zip(tmp_path / "lost.zip", machine("pump/id_02", 5, 0, duration_s=2.0))
     work = Work(str(tmp_path / "lake"), small())
     ingest_sources.fn(work, [str(archive), str(lost)])
     kept = lost.read_bytes()
     lost.unlink()
     summary = compute_spectrograms.fn(work)
-    valve = part_of(work, "valve")
     ((place, error),) = summary.errors
-    assert place == valve.table_path
-    assert isinstance(error, SourceNotFound)
-    assert "lost.zip" in str(error)
+    assert (place, type(error)) == (f"file://{lost}", SourceNotFound)
     assert summary.recordings_decoded == 13
-    lake = work.open_lake()
-    complete = {
-        part.machine_type: part.store("spectrograms", work.spectrogram_key).is_complete(lake)
-        for part in list_parts(lake)
-    }
-    assert complete == {"fan": True, "pump": True, "valve": False}
-    assert set(work.catalog(lake).recordings.groupby("machine_type")["status"].unique()["valve"]) == {"pending"}
     assert compute_features.fn(work).windows_embedded == 30
+
+    def pumps():
+        rows = work.catalog(work.open_lake()).recordings
+        return rows[rows["machine_type"] == "pump"].groupby(["machine_id", "status"]).size().to_dict()
+
+    assert pumps() == {("id_00", "accepted"): 2, ("id_02", "rejected"): 5}
+    assert ingest_sources.fn(work, [str(archive)]).new == 0
     lost.write_bytes(kept)
+    assert ingest_sources.fn(work, [str(archive), str(lost)]).new == 5
     again = compute_spectrograms.fn(work)
     assert (again.recordings_decoded, again.errors) == (5, ())
     assert compute_features.fn(work).windows_embedded == 10
+    assert pumps() == {("id_00", "accepted"): 2, ("id_02", "accepted"): 5}
+    assert ingest_sources.fn(work, [str(archive), str(lost)]).new == 0
 
 
 def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archive, tmp_path):
