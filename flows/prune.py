@@ -29,7 +29,7 @@ from flows.status import under_each_training
 from storage.inventory import StoredObject, below, take_inventory
 from storage.lake import Lake
 from storage.parts import read_part
-from tasks.evaluation.kept import read_evaluation
+from tasks.evaluation.kept import read_evaluated
 from tasks.reports.assemble import files_of
 from tasks.retention import Needs
 from tasks.scoring.score import plan_scores
@@ -178,7 +178,7 @@ def _superseded_evaluations(needs: Needs) -> Iterator[Removal]:
         folder = f"evaluations/{evaluation}"
         objects = below(needs.objects, folder)
         if f"{folder}/summary.parquet" in needs.paths and all(item.is_older_than(needs.since) for item in objects):
-            auc = read_evaluation(needs.lake, evaluation).auc
+            auc = read_evaluated(needs.lake, evaluation, "auc")
             if files_of({"auc": auc})["auc.csv"] not in published:
                 yield Removal(folder, "evaluation in no standing report", (f"{folder}/summary.parquet",))
 

@@ -38,6 +38,7 @@ COLUMNS: dict[str, str] = {
     "f1": "float64",
     "false_alarm_rate": "float64",
     "site": "object",
+    "average_precision": "float64",
 }
 _ORDER = ["machine_type", "machine_id", "site", "condition", "domain", "backbone", "detector", "seed"]
 _SCORED = ["score", "threshold", "decision"]
@@ -186,6 +187,7 @@ def _figures(
         "recall": rates.recall,
         "f1": rates.f1,
         "false_alarm_rate": rates.false_alarm_rate,
+        "average_precision": metrics.average_precision(*pair),
     }
 
 

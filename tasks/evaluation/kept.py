@@ -15,18 +15,29 @@ from storage.lake import Lake, side_by_side
 from storage.tables import SCORES, encode, read_tables
 from tasks.catalog import Catalog
 from tasks.detectors.roles import assign_roles
-from tasks.evaluation.auc_table import auc_table
-from tasks.evaluation.summary_table import summary_table
+from tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from tasks.scoring.score import plan_scores
 from tasks.work import Work
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A kept evaluation: `auc.csv` and `summary.csv` as tables."""
+    """A kept evaluation: the tables that a report publishes under these names."""
 
     auc: pd.DataFrame
+    comparisons: pd.DataFrame
+    calibration: pd.DataFrame
+    published: pd.DataFrame
     summary: pd.DataFrame
+
+
+_COLUMNS = {
+    "auc": auc_table.COLUMNS,
+    "comparisons": comparisons_table.COLUMNS,
+    "calibration": calibration_table.COLUMNS,
+    "published": published.COLUMNS,
+    "summary": summary_table.COLUMNS,  # last: an evaluation is complete when its summary is there
+}
 
 
 def evaluate(lake: Lake, work: Work) -> str:
@@ -45,29 +56,37 @@ def evaluate(lake: Lake, work: Work) -> str:
         "recordings": known.where(known.notna(), None).to_numpy().tolist(),
         "grid": [backbones, fit.detectors, fit.seeds],
         "settings": evaluation.model_dump(mode="json"),
+        "columns": {name: list(columns) for name, columns in _COLUMNS.items()},
     }
     evaluation_id = digest(contents, 12)
     if not lake.exists(_path(evaluation_id, "summary")):
         scores = read_scores(lake, paths)
         # After a rollback a test recording may be one its model was trained on: that score says nothing.
         scores.loc[scores["in_training"], "score"] = float("nan")
-        auc = auc_table(
-            assignments,
-            scores,
-            evaluation,
-            backbones=backbones,
-            detectors=fit.detectors,
-            seeds=fit.seeds,
+        models = {"backbones": backbones, "detectors": fit.detectors}
+        auc = auc_table.auc_table(assignments, scores, evaluation, **models, seeds=fit.seeds)
+        made = Evaluation(
+            auc=auc,
+            comparisons=comparisons_table.comparisons_table(assignments, scores, evaluation, **models),
+            calibration=calibration_table.calibration_table(auc, fit.false_alarm_rate, evaluation.confidence),
+            published=published.published_table(auc),
+            summary=summary_table.summary_table(auc),
         )
-        lake.create(_path(evaluation_id, "auc"), encode(pa.Table.from_pandas(auc, preserve_index=False)))
-        summary = pa.Table.from_pandas(summary_table(auc), preserve_index=False)
-        lake.create(_path(evaluation_id, "summary"), encode(summary))
+        for name in _COLUMNS:
+            table = pa.Table.from_pandas(getattr(made, name), preserve_index=False)
+            lake.create(_path(evaluation_id, name), encode(table))
     return evaluation_id
 
 
 def read_evaluation(lake: Lake, evaluation_id: str) -> Evaluation:
     """Return a kept evaluation."""
-    return Evaluation(*(_read(lake, _path(evaluation_id, name)) for name in ("auc", "summary")))
+    return Evaluation(**{name: read_evaluated(lake, evaluation_id, name) for name in _COLUMNS})
+
+
+def read_evaluated(lake: Lake, evaluation_id: str, name: str) -> pd.DataFrame:
+    """Return one table of a kept evaluation, such as `auc`: those of earlier versions have not all of them."""
+    table: pd.DataFrame = pq.read_table(pa.BufferReader(lake.read(_path(evaluation_id, name)))).to_pandas()
+    return table
 
 
 def score_paths(lake: Lake, work: Work) -> list[str]:
@@ -97,8 +116,3 @@ def _assignments(catalog: Catalog, work: Work) -> pd.DataFrame:
 
 def _path(evaluation_id: str, name: str) -> str:
     return f"evaluations/{evaluation_id}/{name}.parquet"
-
-
-def _read(lake: Lake, path: str) -> pd.DataFrame:
-    table: pd.DataFrame = pq.read_table(pa.BufferReader(lake.read(path))).to_pandas()
-    return table

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 _DRAWS_IN_MEMORY = 500_000
 
@@ -53,6 +53,22 @@ def pauc(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, max_fpr: 
     """
     ranks = _ranks(normal_scores, abnormal_scores)
     return None if ranks is None else float(roc_auc_score(_truth(*ranks), np.concatenate(ranks), max_fpr=max_fpr))
+
+
+def average_precision(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike) -> float | None:
+    """Mean precision over the abnormal recordings, each at the threshold that just finds it (as scikit-learn).
+
+    Guessing gives the share of abnormal recordings, so figures of other test sets are not on one scale.
+
+    Args:
+        normal_scores: float (normal recording,).
+        abnormal_scores: float (abnormal recording,).
+
+    Returns:
+        0..1, or None when undefined.
+    """
+    ranks = _ranks(normal_scores, abnormal_scores)
+    return None if ranks is None else float(average_precision_score(_truth(*ranks), np.concatenate(ranks)))
 
 
 def roc_points(

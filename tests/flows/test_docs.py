@@ -11,7 +11,7 @@ from flows.settings_page import page
 from flows.summary import RunSummary
 from storage import tables
 from storage.reasons import EXPLANATIONS, Reason
-from tasks.evaluation import auc_table, summary_table
+from tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from tasks.reports.assemble import REJECTED_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,14 @@ def test_every_column_of_the_lake_is_explained_in_its_order_with_its_type(headin
 
 
 @pytest.mark.parametrize(
-    ("heading", "expected"), [("auc.csv", auc_table.COLUMNS), ("summary.csv", summary_table.COLUMNS)]
+    ("heading", "expected"),
+    [
+        ("auc.csv", auc_table.COLUMNS),
+        ("summary.csv", summary_table.COLUMNS),
+        ("comparisons.csv", comparisons_table.COLUMNS),
+        ("calibration.csv", calibration_table.COLUMNS),
+        ("published.csv", published.COLUMNS),
+    ],
 )
 def test_every_column_of_an_evaluation_is_explained_in_its_order_with_its_type(heading, expected):
     columns = rows(section(documented(), heading).partition("`reason` is one of these")[0])
@@ -123,7 +130,8 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
 
 
 def test_every_column_says_what_it_means_and_when_it_is_empty():
-    for heading in ("recordings", "health", "scores", "auc.csv", "summary.csv", "rejected.csv", "summary.json"):
+    evaluated = ("auc.csv", "summary.csv", "comparisons.csv", "calibration.csv", "published.csv")
+    for heading in ("recordings", "health", "scores", *evaluated, "rejected.csv", "summary.json"):
         for name, cells in rows(section(documented(), heading).partition("`reason` is one of these")[0]).items():
             assert len(cells) == 3, f"{heading}: {name}"
             assert all(cells), f"{heading}: {name}"

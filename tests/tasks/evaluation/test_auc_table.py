@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from tasks.evaluation.auc_table import COLUMNS, auc_table
 from tasks.evaluation.metrics import bootstrap_interval
@@ -58,11 +58,11 @@ def only(rows):
     return rows.iloc[0]
 
 
-def direct(assignments, scores, normals, **metric):
-    """The AUC by scikit-learn over test recordings, `normals` a mask of the normals taken."""
+def direct(assignments, scores, normals, metric=roc_auc_score, column="score", **options):
+    """The AUC (or another metric) by scikit-learn over test recordings, `normals` a mask of the normals taken."""
     both = assignments.merge(scores[["recording_id", "score"]], on="recording_id")
     test = both[(both["role"] == "test") & ((both["label"] == "abnormal") | normals.to_numpy())]
-    return roc_auc_score(test["label"] == "abnormal", test[metric.pop("column", "score")], **metric)
+    return metric(test["label"] == "abnormal", test[column], **options)
 
 
 def test_one_machine_against_scikit_learn():
@@ -74,6 +74,8 @@ def test_one_machine_against_scikit_learn():
     assert row["auc"] == pytest.approx(direct(fleet, scores, normals), abs=1e-12)
     assert row["pauc"] == pytest.approx(direct(fleet, scores, normals, max_fpr=0.1), abs=1e-12)
     assert row["rms_auc"] == pytest.approx(direct(fleet, scores, normals, column="rms_dbfs"), abs=1e-12)
+    expected = direct(fleet, scores, normals, metric=average_precision_score)
+    assert row["average_precision"] == pytest.approx(expected, abs=1e-12)
     assert row["auc_low"] < row["auc"] < row["auc_high"]
     assert row["reason"] is None
     assert (row["machine_type"], row["machine_id"], row["domain"]) == ("fan", "id_00", "all")
@@ -84,7 +86,7 @@ def test_one_machine_against_scikit_learn():
 def test_columns_and_types_also_of_nothing():
     designed = (
         "machine_type machine_id condition domain backbone detector seed n_train n_normal n_abnormal auc auc_low"
-        " auc_high pauc rms_auc reason threshold precision recall f1 false_alarm_rate site"
+        " auc_high pauc rms_auc reason threshold precision recall f1 false_alarm_rate site average_precision"
     )
     fleet = machine(4, 4, 4)
     full, empty = table(fleet, scored(fleet)), table(fleet.iloc[:0], scored(fleet).iloc[:0])

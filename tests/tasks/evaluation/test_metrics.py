@@ -5,9 +5,17 @@ import tracemalloc
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from tasks.evaluation.metrics import Confusion, auc, bootstrap_interval, confusion, pauc, roc_points
+from tasks.evaluation.metrics import (
+    Confusion,
+    auc,
+    average_precision,
+    bootstrap_interval,
+    confusion,
+    pauc,
+    roc_points,
+)
 
 UNDEFINED = [([], [1.0]), ([1.0], []), ([], []), ([1.0, np.nan], [2.0]), ([1.0], [np.nan, 2.0])]
 
@@ -51,6 +59,15 @@ def test_pauc_is_scikit_learns(scores):
     truth = np.r_[np.zeros(60), np.ones(45)]
     assert pauc(*scores, 0.1) == pytest.approx(roc_auc_score(truth, np.concatenate(scores), max_fpr=0.1), abs=1e-12)
     assert pauc(*scores, 0.1) != pytest.approx(auc(*scores), abs=1e-3)
+
+
+def test_average_precision_is_scikit_learns_and_by_hand(scores):
+    truth = np.r_[np.zeros(60), np.ones(45)]
+    assert average_precision(*scores) == pytest.approx(
+        average_precision_score(truth, np.concatenate(scores)), abs=1e-12
+    )
+    # Found at ranks 1 and 3 from the top: (1/1 + 2/3) / 2.
+    assert average_precision([1, 3], [2, 4]) == pytest.approx(5 / 6, abs=1e-12)
 
 
 def test_pauc_by_hand():
