@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tasks.catalog import MACHINE
-from tasks.reports import tables
+from tasks.reports import evaluated, tables
 from tasks.reports.clips import choose_clips
 from tasks.reports.figures import interval_svg
 from tasks.settings import EvaluationSettings, FitSettings
@@ -29,7 +29,10 @@ _MAX_HEADLINES = 8
 _MAX_LISTED = 300
 _TOP_RECORDINGS = 100
 _TOP_A_MACHINE = 10
-_FILES = ("auc.csv", "summary.csv", "scores.csv", "rejected.csv", "summary.json")
+_FILES = (
+    "auc.csv", "summary.csv", "comparisons.csv", "calibration.csv", "published.csv", "scores.csv", "rejected.csv",
+    "summary.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,9 @@ class ReportInput:
         auc: auc.csv with threshold, precision, recall, f1, false_alarm_rate and site.
         summary: summary.csv: machine_type (`all` = every type), condition, domain, backbone, detector, n_machines,
             n_undefined, mean_auc, hmean_auc, mean_pauc, hmean_pauc, hmean_dcase.
+        comparisons: comparisons.csv.
+        calibration: calibration.csv.
+        published: published.csv.
         scores: The scores table with site and seed; its first row names the model of the most abnormal recordings.
         rejected: recording_id, source_uri, member, machine_type, machine_id, batch, reason, explanation, detail.
         fleet: One row a machine and condition: site, machine_type, machine_id, condition, recordings, rejected,
@@ -84,6 +90,9 @@ class ReportInput:
     lake: str
     auc: pd.DataFrame
     summary: pd.DataFrame
+    comparisons: pd.DataFrame
+    calibration: pd.DataFrame
+    published: pd.DataFrame
     scores: pd.DataFrame
     rejected: pd.DataFrame
     fleet: pd.DataFrame
@@ -128,6 +137,7 @@ def _context(report: ReportInput) -> dict[str, Any]:
     fit = FitSettings.model_validate(dict(report.settings.get("fit", {})))
     fleet = tables.fleet_groups(report.fleet, report.auc, report.scores)
     top = choose_clips(report.scores, _TOP_A_MACHINE, _TOP_RECORDINGS)
+    published_machines, published = evaluated.published_rows(report.published)
     headlines = report.summary[(report.summary["machine_type"] == "all") & (report.summary["domain"] == "all")]
     return {
         "n_machines": len(tables.keyed(report.fleet)[MACHINE[:3]].drop_duplicates()),
@@ -137,6 +147,14 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "models": tables.models(report.auc),
         "max_curves": tables.MAX_CURVES,
         "rocs": tables.roc_charts(report.auc, report.scores, evaluation.max_fpr),
+        "prs": evaluated.pr_charts(report.auc, report.scores),
+        "compared": evaluated.comparisons_over_machines(report.comparisons),
+        "compared_machines": evaluated.comparisons_of_machines(report.comparisons),
+        "pools": evaluated.calibration_pools(report.calibration),
+        "calibrated_machines": evaluated.calibration_of_machines(report.calibration),
+        "calibration_chart": evaluated.calibration_chart(report.auc, report.scores),
+        "published_machines": published_machines,
+        "published": published,
         "distributions": tables.distribution_charts(fleet.shown, report.scores, report.notes),
         "clips": [_clip_row(clip) for clip in report.clips],
         "top": tables.records(top.sort_values("p_value", kind="stable", na_position="last")),
@@ -171,6 +189,7 @@ def _environment() -> Environment:
         "fixed": _fixed,
         "percent": _percent,
         "significant": _significant,
+        "signed": _signed,
         "machine": tables.machine_name,
         "model": tables.model_name,
         "data_uri": _data_uri,
@@ -197,6 +216,10 @@ def _fixed(value: float | None, digits: int = 3) -> str:
 
 def _significant(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"  # noqa: RUF001 - as above
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")  # noqa: RUF001 - as above, and a minus
 
 
 def _percent(value: float | None) -> str:

@@ -44,6 +44,15 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class MachineCurves:
+    """The models of one machine that have an AUC: their AUC rows, and their test scores in the same order."""
+
+    machine: str
+    rows: list[Row]
+    lines: list[RocLine]
+
+
+@dataclass(frozen=True)
 class Capped:
     """What is shown, and how many there are in all."""
 
@@ -107,6 +116,20 @@ def fleet_groups(fleet: pd.DataFrame, auc: pd.DataFrame, scores: pd.DataFrame) -
 
 def roc_charts(auc: pd.DataFrame, scores: pd.DataFrame, max_fpr: float) -> Capped:
     """ROC curves of the machines with a defined AUC, lowest seed; above the cap the lowest AUCs stay."""
+    curves = machine_curves(auc, scores)
+    charts = [
+        Chart(
+            curve.machine,
+            roc_svg(f"roc{number}", curve.machine, curve.lines, max_fpr),
+            [f"AUC {row['auc']:.3f} {model_name(row)}" for row in curve.rows],
+        )
+        for number, curve in enumerate(curves.shown)
+    ]
+    return Capped(charts, curves.total)
+
+
+def machine_curves(auc: pd.DataFrame, scores: pd.DataFrame) -> Capped:
+    """Test scores of the machines with a defined AUC, lowest seed; above the cap the lowest AUCs stay."""
     defined = keyed(auc[(auc["domain"] == "all") & auc["auc"].notna()])
     defined = defined[defined["seed"] == defined["seed"].min()]
     styles = {model: style for style, model in enumerate(models(auc)[:MAX_CURVES])}
@@ -118,17 +141,14 @@ def roc_charts(auc: pd.DataFrame, scores: pd.DataFrame, max_fpr: float) -> Cappe
     kept = _keep_first(
         list(machines.values()), [min(row["auc"] for row in rows) for rows in machines.values()], MAX_CHARTS
     )
-    charts = []
-    for number, rows in enumerate(kept):
-        lines, captions = [], []
+    curves = []
+    for rows in kept:
+        lines = []
         for row in rows:
-            name = model_name(row)
-            by_label = tests[_key(row, [*MACHINE, *MODEL])]
+            name, by_label = model_name(row), tests[_key(row, [*MACHINE, *MODEL])]
             lines.append(RocLine(styles[name], name, by_label["normal"], by_label["abnormal"]))
-            captions.append(f"AUC {row['auc']:.3f} {name}")
-        machine = machine_name(rows[0])
-        charts.append(Chart(machine, roc_svg(f"roc{number}", machine, lines, max_fpr), captions))
-    return Capped(charts, len(machines))
+        curves.append(MachineCurves(machine_name(rows[0]), rows, lines))
+    return Capped(curves, len(machines))
 
 
 def distribution_charts(groups: Sequence[Group], scores: pd.DataFrame, notes: pd.DataFrame) -> Capped:

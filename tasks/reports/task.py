@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from storage.keys import digest, path_component
 from storage.reports import is_published, publish, set_latest
 from tasks.catalog import silent_machines
 from tasks.detectors.fit import versions
-from tasks.evaluation.kept import read_evaluation, read_scores, score_paths
+from tasks.evaluation.kept import Evaluation, read_evaluation, read_scores, score_paths
 from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
 from tasks.reports.index import index_page
 from tasks.reports.page import ReportInput, render
@@ -60,6 +59,9 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
                 lake=work.lake_uri,
                 auc=evaluation.auc,
                 summary=evaluation.summary,
+                comparisons=evaluation.comparisons,
+                calibration=evaluation.calibration,
+                published=evaluation.published,
                 scores=scores,
                 rejected=rejected,
                 fleet=fleet_table(catalog, evaluation.auc, silent),
@@ -72,7 +74,7 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
                 clips=list(clips(lake, catalog, scores, work)),
             )
         )
-        tables = {"auc": evaluation.auc, "summary": evaluation.summary, "scores": scores, "rejected": rejected}
+        tables = {**vars(evaluation), "scores": scores, "rejected": rejected}
         files = {**files_of(tables), "index.html": page.encode()}
         published = {
             **summary,
@@ -82,16 +84,27 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
         }
         published["report"] = lake.uri_of(f"reports/{report_id}/index.html")
         uri = publish(lake, report_id, files, published, index_page)
-    _artifacts(uri, evaluation.auc, counts, degraded=bool(summary["degraded"]))
+    _artifacts(uri, evaluation, counts, degraded=bool(summary["degraded"]))
     return uri
 
 
-def _artifacts(uri: str, auc: pd.DataFrame, counts: Mapping[str, int], *, degraded: bool) -> None:
+def _artifacts(uri: str, evaluation: Evaluation, counts: Mapping[str, int], *, degraded: bool) -> None:
     """Leave artifacts on the run; the report is published, so a Prefect server that is away is no reason to fail."""
-    shown = auc.drop(columns=["threshold", "precision", "recall", "f1"]).head(_MOST_ARTIFACT_ROWS)
+    compared, calibrated = (
+        table[table["machine_id"].isna()] for table in (evaluation.comparisons, evaluation.calibration)
+    )
+    tables = {
+        "auc": ("AUC by machine", evaluation.auc.drop(columns=["threshold", "precision", "recall", "f1"])),
+        "comparisons": ("Differences of models over machines", compared.drop(columns=["machine_id", "site"])),
+        "calibration": ("Stated and observed false alarms", calibrated.drop(columns=["machine_id", "site"])),
+        "published": ("The paper's figures and ours", evaluation.published.dropna(subset=["auc"])),
+    }
     state = "**degraded**: too many recordings were rejected" if degraded else "complete"
     lines = [f"- {name}: {count}" for name, count in counts.items()]
     with artifacts_if_possible(f"the report {uri}"):
-        create_table_artifact(json.loads(shown.to_json(orient="records")), key="auc", description="AUC by machine")
+        for key, (description, table) in tables.items():
+            if key == "auc" or not table.empty:
+                rows = json.loads(table.head(_MOST_ARTIFACT_ROWS).to_json(orient="records"))
+                create_table_artifact(rows, key=key, description=description)
         create_markdown_artifact("\n".join([f"# Humwatch report, {state}", *lines, f"- report: {uri}"]), key="summary")
         create_link_artifact(uri if "://" in uri else f"file://{uri}", link_text="report", key="report")

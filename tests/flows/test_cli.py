@@ -90,7 +90,7 @@ def test_a_run_tells_its_progress_on_standard_error_in_plain_lines(ran):
 def test_a_run_leaves_its_figures_as_artifacts_of_prefect(ran):
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
-    assert {"auc", "summary", "report"} <= set(artifacts)
+    assert {"auc", "calibration", "summary", "report"} <= set(artifacts)
     table = json.loads(artifacts["auc"].data)
     assert [row["machine_type"] for row in table] == ["fan", "pump"]
     assert "listed: 13" in artifacts["summary"].data

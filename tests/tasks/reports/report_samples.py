@@ -6,8 +6,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import average_precision_score
 
 from storage.reasons import EXPLANATIONS, Reason
+from tasks.evaluation.calibration_table import calibration_table
+from tasks.evaluation.comparisons_table import comparisons_table
+from tasks.evaluation.published import published_table
 from tasks.reports.clips import choose_clips, encode_clip
 from tasks.reports.figures import spectrogram_png
 from tasks.reports.page import Clip, ReportInput
@@ -56,6 +60,9 @@ def sample_report(
         lake="s3://acoustics/lake",
         auc=auc,
         summary=_summary(auc),
+        comparisons=_comparisons(scores, models),
+        calibration=calibration_table(auc, 0.02, 0.95),
+        published=published_table(auc),
         scores=scores,
         rejected=_rejected(),
         fleet=pd.DataFrame(fleet),
@@ -141,12 +148,16 @@ def _auc_rows(machine, model, scores, *, domains) -> list[dict]:
         abnormal = [row for row in scores if row["label"] == "abnormal"]
         row = {**_identity(machine), "domain": domain, **model, "n_train": machine[3]}
         row |= {"n_normal": len(normal), "n_abnormal": len(abnormal), "rms_auc": machine[6], "threshold": None}
-        row |= dict.fromkeys(("auc", "auc_low", "auc_high", "pauc", "precision", "recall", "f1", "false_alarm_rate"))
+        row |= dict.fromkeys(
+            ("auc", "auc_low", "auc_high", "pauc", "precision", "recall", "f1", "false_alarm_rate", "average_precision")
+        )
         row["reason"] = None if abnormal else "no abnormal test recordings"
         if abnormal:
             values = [np.array([one["score"] for one in side]) for side in (normal, abnormal)]
             value = float((np.subtract.outer(values[1], values[0]) > 0).mean())
             row |= {"auc": value, "auc_low": max(0, value - 0.1), "auc_high": min(1, value + 0.08), "pauc": value**2}
+            truth = np.repeat([0, 1], [one.size for one in values])
+            row["average_precision"] = average_precision_score(truth, np.concatenate(values))
         if machine[7]:
             alarms = [sum(one["decision"] == "abnormal" for one in side) for side in (normal, abnormal)]
             row |= {"threshold": 2.054, "false_alarm_rate": alarms[0] / len(normal)}
@@ -162,6 +173,16 @@ def _notes(machine, backbone, detector) -> list[dict]:
     if not machine[7]:
         notes.append("threshold not supported: 12 calibration recordings support no rate below 0.077; asked for 0.02")
     return [{**_identity(machine), "backbone": backbone, "detector": detector, "note": note} for note in notes]
+
+
+def _comparisons(scores: pd.DataFrame, models) -> pd.DataFrame:
+    """Every model against every other: the grid of their backbones and detectors has models that were not run."""
+    assignments = scores.assign(role="test").drop_duplicates(["recording_id", "seed"])
+    backbones, detectors = (list(dict.fromkeys(names)) for names in zip(*models, strict=True))
+    table = comparisons_table(assignments, scores, EvaluationSettings(), backbones=backbones, detectors=detectors)
+    run = set(models)
+    made = [{pair[:2], pair[2:]} <= run for pair in zip(*(table[name] for name in table.columns[5:9]), strict=True)]
+    return table[np.array(made, dtype=bool)].reset_index(drop=True)
 
 
 def _summary(auc: pd.DataFrame) -> pd.DataFrame:

@@ -8,8 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_samples as samples
+from sklearn.metrics import average_precision_score
 
+from tasks.evaluation.published import published_table
 from tasks.reports import tables
+from tasks.reports.curves import PValueLine, calibration_svg, pr_svg
+from tasks.reports.figures import RocLine
 from tasks.reports.page import render
 
 DASH = "\N{EN DASH}"
@@ -306,7 +310,71 @@ def test_several_seeds_have_rows_of_their_own_and_one_curve():
     ]
     lowest = report.auc[(report.auc["seed"] == 3) & (report.auc["machine_id"] == "id_00")]["auc"].tolist()
     assert [f"AUC {value:.3f}" in page.text("roc") for value in lowest] == [True, True]
-    assert len([a for tag, a in page.tags if tag == "path" and a.get("class") == "roc m0"]) == 1 + 2
+    assert len([a for tag, a in page.tags if tag == "path" and a.get("class") == "roc m0"]) == 1 + 2 + 2 + 1
+
+
+def test_precision_recall_curves_have_the_average_precision_below_them(page, report):
+    row = report.auc[(report.auc["domain"] == "all") & (report.auc["machine_id"] == "id_02")].iloc[0]
+    assert f"AP {row['average_precision']:.3f} {row['backbone']} · {row['detector']}" in page.text("pr")
+    rng = np.random.default_rng(0)
+    normal, abnormal = rng.integers(0, 30, 60).astype(float), rng.integers(5, 40, 40).astype(float)
+    path = re.search(r'class="roc m0" d="([^"]+)"', pr_svg("k", "fan", [RocLine(0, "net", normal, abnormal)]))[1]
+    area, x = 0.0, 22.0
+    for height, right in re.findall(r"V([\d.]+)H([\d.]+)", path):
+        area += (104 - float(height)) / 100 * (float(right) - x) / 100
+        x = float(right)
+    expected = average_precision_score(np.repeat([0, 1], [60, 40]), np.r_[normal, abnormal])
+    assert (x, area) == (122.0, pytest.approx(expected, abs=2e-3))
+
+
+def test_comparisons_say_better_only_where_the_interval_excludes_zero(page, report):
+    text = page.text("comparisons")
+    machines = report.comparisons[report.comparisons["machine_id"].notna() & (report.comparisons["domain"] == "all")]
+    shown = pd.concat([report.comparisons[report.comparisons["machine_id"].isna()], machines])
+    for better, words in (("a", "A is better"), ("b", "B is better"), ("neither", "no difference shown")):
+        assert text.count(words) == (shown["better"] == better).sum()
+    row = machines.iloc[0]
+    assert f"{row['difference']:+.3f}".replace("-", "\N{MINUS SIGN}") in text
+    assert f"all types {len(machines)} machines" in text
+
+
+def test_calibration_counts_false_alarms_of_all_machines(page, report):
+    pool = report.calibration[(report.calibration["machine_type"] == "all") & (report.calibration["domain"] == "all")]
+    text = page.text("calibration")
+    for row in pool.itertuples():
+        figures = f"{row.n_normal} {row.alarms} 2 % {100 * row.observed_rate:.1f} % {100 * row.low:.1f}"
+        assert figures in text
+    assert "1 without threshold" in text
+    assert "Observed over stated rate" in text
+
+
+def test_the_curve_of_p_values_is_their_cumulative_share():
+    svg = calibration_svg("k", [PValueLine(0, "net", np.array([0.25, 0.5, 0.5, 1.0]))])
+    # x is 22 + 100 p, y 104 - 100 share: nothing below 0.25, then a quarter, from 0.5 on three quarters.
+    assert 'd="M22 104.0V104.0H47.0V79.0H72.0V29.0H122.0V4.0H122.0"' in svg
+
+
+def test_the_papers_table_stands_beside_ours_only_where_it_applies(page, report):
+    assert "published" not in page.sections
+    auc = report.auc.head(1).assign(
+        condition="-6_dB",
+        site=None,
+        machine_type="fan",
+        machine_id="id_02",
+        backbone="resnet34",
+        detector="gmm",
+        auc=0.7,
+    )
+    other = Page(render(dataclasses.replace(report, published=published_table(auc))))
+    text = other.text("published")
+    assert "ResNet34 · GMM 0.656 0.656 ↳ ours, resnet34 · gmm 0.700 +0.044 0.700 +0.044" in text
+    assert "LeNet-DCAE" in text
+
+
+def test_one_model_is_compared_with_none():
+    page = Page(render(samples.sample_report(2, clips=0, models=samples.MODELS[:1])))
+    assert "comparisons" not in page.sections
+    assert ("a", {"href": "#comparisons"}) not in page.tags
 
 
 def test_training_and_unused_recordings_are_in_no_chart(report):
