@@ -6,6 +6,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,9 +17,9 @@ from flows.console import auc_table, live_progress, print_table
 from flows.pipeline import RunFailed
 from flows.settings import PresetName
 from flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
-from storage.errors import BadConfiguration, WeightsNotFound
+from storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
 from storage.lake import Lake
-from tasks.evaluation.kept import read_evaluation
+from tasks.evaluation.kept import read_evaluated
 
 LakeUri = Annotated[str, typer.Option("--lake", envvar="HUMWATCH_LAKE", help="Root URI of the lake.")]
 Sources = Annotated[list[str], typer.Argument(help="Archives, folders or recordings; paths or URIs.")]
@@ -30,6 +31,9 @@ Detectors = Annotated[list[str] | None, typer.Option("--detector", help="Detecto
 Workers = Annotated[int | None, typer.Option(help="Worker processes of the local cluster.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else.")]
+
+Answer = tuple[dict[str, Any], int]
+"""What a command found, as JSON values, and its exit status."""
 
 
 def flags_of(
@@ -64,6 +68,27 @@ def execute(command: str, lake: str, run: Callable[[], RunSummary], *, as_json: 
     raise typer.Exit(summary.exit_status if status is None else status)
 
 
+def answer(command: str, lake: str | None, ask: Callable[[], Answer], *, as_json: bool) -> NoReturn:
+    """Run a command that is no flow, print its answer as JSON or what went wrong, and exit as the contract says."""
+    problem = None
+    try:
+        found, status = ask()
+    except (BadConfiguration, WeightsNotFound) as error:
+        found, status, problem = {}, BAD_USAGE, Problem.of("", command, error)
+    except HumwatchError as error:
+        found, status, problem = {}, FAILED, Problem.of("", command, error)
+    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
+        traceback.print_exc()
+        found, status, problem = {}, FAILED, Problem("", command, "internal_error", repr(error))
+    if as_json:
+        head = {"command": command} if lake is None else {"command": command, "lake": lake}
+        sys.stdout.write(json.dumps({**head, **found, "errors": [asdict(problem)] if problem else []}) + "\n")
+    elif problem:
+        said = f"error [{problem.code}] {problem.message}"
+        Console(stderr=True).print(said, style="red", markup=False, highlight=False)
+    raise typer.Exit(status)
+
+
 def absolute(uri: str) -> str:
     """Return a URI as it is, a path made absolute."""
     return uri if "://" in uri else str(Path(uri).expanduser().absolute())
@@ -78,7 +103,7 @@ def stop(message: str, status: int = FAILED) -> NoReturn:
 def _print(summary: RunSummary) -> None:
     errors = Console(stderr=True)
     if summary.evaluation_id:
-        print_table(auc_table(read_evaluation(Lake(summary.lake), summary.evaluation_id).auc))
+        print_table(auc_table(read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")))
     if summary.listed:
         print_table(
             f"{summary.listed} recordings listed, {summary.accepted} accepted, {summary.rejected} rejected; this run "

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import traceback
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from flows.cli_common import (
+    Answer,
     AsJson,
     Assignments,
     Backbones,
@@ -25,6 +22,7 @@ from flows.cli_common import (
     Preset,
     Workers,
     absolute,
+    answer,
     flags_of,
 )
 from flows.console import live_progress, print_table
@@ -32,8 +30,8 @@ from flows.doctor import doctor_table, examine
 from flows.prune import plan_pruning
 from flows.settings import load
 from flows.status import machine_statuses, open_existing, status_table
-from flows.summary import BAD_USAGE, DONE, FAILED, Problem
-from storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
+from flows.summary import DONE, FAILED
+from storage.errors import BadConfiguration
 from storage.filesystem import open_fs, source_errors
 from tasks import progress
 from tasks.catalog import current_recordings
@@ -45,9 +43,6 @@ from tasks.work import Work
 app = typer.Typer()
 labels_app = typer.Typer(no_args_is_help=True, help="What is known of recordings and machines from elsewhere.")
 app.add_typer(labels_app, name="labels")
-
-Answer = tuple[dict[str, Any], int]
-"""What a command found, as JSON values, and its exit status."""
 
 
 @app.command("status")
@@ -71,7 +66,7 @@ def status_command(
             print_table(status_table(found))
         return {"machines": [status.as_json() for status in found]}, DONE
 
-    _answer("status", absolute(lake), ask, as_json=as_json)
+    answer("status", absolute(lake), ask, as_json=as_json)
 
 
 @app.command("doctor")
@@ -93,7 +88,7 @@ def doctor_command(
         failed = any(check.state == "fail" for check in checks)
         return {"checks": [asdict(check) for check in checks]}, FAILED if failed else DONE
 
-    _answer("doctor", absolute(lake) if lake else None, ask, as_json=as_json)
+    answer("doctor", absolute(lake) if lake else None, ask, as_json=as_json)
 
 
 @app.command("prune")
@@ -129,7 +124,7 @@ def prune_command(
         listed = [asdict(group) for group in groups]
         return {"dry_run": dry_run, "groups": listed, "objects": objects, "bytes": size_bytes}, DONE
 
-    _answer("prune", absolute(lake), ask, as_json=as_json)
+    answer("prune", absolute(lake), ask, as_json=as_json)
 
 
 @labels_app.command("import")
@@ -154,7 +149,7 @@ def labels_import(
             print_table(f"{escape(where)} {state}: {counts}")
         return asdict(done), DONE
 
-    _answer("labels import", absolute(lake), ask, as_json=as_json)
+    answer("labels import", absolute(lake), ask, as_json=as_json)
 
 
 @app.command("simulate")
@@ -214,28 +209,7 @@ def simulate_command(
             sys.stdout.write(f"truth: {fleet.recordings_csv.parent}\n")
         return {"archives": len(fleet.archives), **counts, **truth}, DONE
 
-    _answer("simulate", None, ask, as_json=as_json)
-
-
-def _answer(command: str, lake: str | None, ask: Callable[[], Answer], *, as_json: bool) -> NoReturn:
-    """Run a command that is no flow, print its answer as JSON or what went wrong, and exit as the contract says."""
-    problem = None
-    try:
-        answer, status = ask()
-    except (BadConfiguration, WeightsNotFound) as error:
-        answer, status, problem = {}, BAD_USAGE, Problem.of("", command, error)
-    except HumwatchError as error:
-        answer, status, problem = {}, FAILED, Problem.of("", command, error)
-    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
-        traceback.print_exc()
-        answer, status, problem = {}, FAILED, Problem("", command, "internal_error", repr(error))
-    if as_json:
-        head = {"command": command} if lake is None else {"command": command, "lake": lake}
-        sys.stdout.write(json.dumps({**head, **answer, "errors": [asdict(problem)] if problem else []}) + "\n")
-    elif problem:
-        said = f"error [{problem.code}] {problem.message}"
-        Console(stderr=True).print(said, style="red", markup=False, highlight=False)
-    raise typer.Exit(status)
+    answer("simulate", None, ask, as_json=as_json)
 
 
 def _read_text(uri: str) -> str:
