@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.special import betaincinv
 
 from tasks.evaluation.auc_table import optional_text, to_frame
 from tasks.evaluation.summary_table import ALL_TYPES
@@ -86,7 +86,8 @@ def _row(names: dict[str, object], group: pd.DataFrame, stated_rate: float, conf
     if not n_normal:
         undefined = dict.fromkeys(("observed_rate", "low", "high", "verdict"))
         return facts | undefined | {"reason": "no decisions: no threshold, or scores are missing"}
-    interval = binomtest(alarms, n_normal).proportion_ci(confidence, method="exact")
-    low, high = float(interval.low), float(interval.high)
+    tail = (1 - confidence) / 2
+    low = float(betaincinv(alarms, n_normal - alarms + 1, tail)) if alarms else 0.0
+    high = float(betaincinv(alarms + 1, n_normal - alarms, 1 - tail)) if alarms < n_normal else 1.0
     verdict = "more" if low > stated_rate else "fewer" if high < stated_rate else "as stated"
     return facts | {"observed_rate": alarms / n_normal, "low": low, "high": high, "verdict": verdict, "reason": None}

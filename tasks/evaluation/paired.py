@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm, rankdata
+from scipy.special import ndtr, ndtri
+from scipy.stats import rankdata
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,6 +71,6 @@ def delong(a: Placements, b: Placements) -> tuple[float, float] | None:
 
 def normal_interval(difference: float, error: float, confidence: float) -> tuple[float, float, float]:
     """Lower and upper end of the interval of a difference of AUCs, and the two-sided p-value of no difference."""
-    reach = float(norm.ppf((1 + confidence) / 2)) * error
-    p_value = float(2 * norm.sf(abs(difference) / error)) if error else 1.0
+    reach = float(ndtri((1 + confidence) / 2)) * error
+    p_value = float(2 * ndtr(-abs(difference) / error)) if error else 1.0
     return max(-1.0, difference - reach), min(1.0, difference + reach), p_value
