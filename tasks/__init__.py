@@ -17,5 +17,5 @@ Beside the stages:
                    recording                          labels.py      what people say of recordings
     task.py        how any stage runs                 worker.py      what runs around a unit on a worker
     progress.py    how far a stage is                 retention.py   what the lake must keep
-    simulation/    synthetic fleets with known faults
+    explanation/   what drove a score                 simulation/   synthetic fleets with known faults
 """

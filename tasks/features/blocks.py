@@ -107,7 +107,7 @@ def fill_block(block: FeatureBlock) -> int:
     spectrograms = block.part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path
     n_frames = read_n_frames(lake, spectrograms)[block.rows.start : block.rows.stop]
     values = read_rows(lake, spectrograms, SPECTROGRAM_ARRAY, block.rows)
-    embedded = _embedder(block.representations, settings).embed(values, n_frames)
+    embedded = embedder(block.representations, settings).embed(values, n_frames)
     for representation, features in embedded.items():
         store = block.part.store("features", settings.key(representation))
         if features.shape[1]:
@@ -133,7 +133,7 @@ def finish_part(
 
 
 @functools.lru_cache(maxsize=1)
-def _embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
+def embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
     """Return this process's embedder: weights are loaded once, and one thread makes the same bits everywhere."""
     torch.set_num_threads(1)
     return Embedder(representations, settings.features, settings.images, settings.spectrogram)

@@ -1,0 +1,119 @@
+"""Maps of what drove the scores of some recordings of a lake.
+
+For the few recordings that a page shows: each costs a few hundred images through the backbones of its model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from storage.arrays import read_rows
+from storage.errors import ModelIncompatible, SourceNotFound
+from storage.lake import Lake
+from tasks.catalog import MACHINE, Catalog, machine_of
+from tasks.detectors.fit import Variant, load_model
+from tasks.detectors.machine_model import MachineModel
+from tasks.explanation.reference import Decibels, Reference
+from tasks.explanation.relevance import relevance_map
+from tasks.features.blocks import EmbeddingSettings, embedder
+from tasks.features.representations import Representation, parse
+from tasks.spectrograms.blocks import ARRAY
+from tasks.work import Work
+
+REFERENCE_RECORDINGS = 16
+
+Places: TypeAlias = dict[Hashable, dict[Hashable, Any]]
+
+_MODEL = ["backbone", "detector", "seed", *MACHINE, "model_version"]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What drove a recording's score.
+
+    Attributes:
+        recording_id: Which recording.
+        relevance: float32 (mel, frame) from 0 to 1 over its own frames, higher = drove the score more; None without.
+        reason: Why there is none; None where there is one.
+    """
+
+    recording_id: str
+    relevance: NDArray[np.float32] | None
+    reason: str | None = None
+
+
+def explain_recordings(lake: Lake, catalog: Catalog, chosen: pd.DataFrame, work: Work) -> Iterator[Explanation]:
+    """Yield an explanation for each of `chosen`, in that order: see `tasks.explanation.relevance`.
+
+    Normal is what `REFERENCE_RECORDINGS` of the recordings named in the model's passport sound like, drawn with the
+    model's seed from those the lake still holds; the first few of them lend their sound.
+
+    Args:
+        lake: Where spectrograms and models are.
+        catalog: Of the whole lake: the training recordings may lie outside the scope of a report.
+        chosen: Rows of the scores table.
+        work: The settings the scores were made with.
+    """
+    places: Places = catalog.accepted.set_index("recording_id").to_dict("index")
+    known: dict[tuple[Any, ...], tuple[MachineModel, Reference]] = {}
+    for row in chosen.to_dict("records"):
+        named = tuple(None if pd.isna(row[column]) else row[column] for column in _MODEL)
+        try:
+            logmel = _spectrogram(lake, catalog, places, row["recording_id"], work)
+            if named not in known:
+                known[named] = _learned(lake, catalog, places, named, work)
+        except (SourceNotFound, ModelIncompatible) as error:
+            yield Explanation(row["recording_id"], None, str(error))
+            continue
+        yield _explanation(row["recording_id"], logmel, *known[named], parse(row["backbone"]), work.embedding)
+
+
+def _learned(
+    lake: Lake, catalog: Catalog, places: Places, named: tuple[Any, ...], work: Work
+) -> tuple[MachineModel, Reference]:
+    """A model and its reference.
+
+    Raises:
+        SourceNotFound: The model, or all of its training recordings, are not in the lake any longer.
+        ModelIncompatible: The model is one of another installation.
+    """
+    backbone, detector, seed, *machine, version = named
+    key = Variant(backbone, detector, seed).key(work.embedding, work.settings.fit)
+    model, stored = load_model(lake, key, machine_of(machine), version)
+    trained = [each for each in stored.passport["training_recordings"] if each in places]
+    if not trained:
+        raise SourceNotFound("none of the recordings its model was trained on is in the lake")
+    drawn = np.random.default_rng(seed).permutation(len(trained))[:REFERENCE_RECORDINGS]
+    normal = [_spectrogram(lake, catalog, places, trained[index], work) for index in drawn]
+    return model, Reference.of(normal, work.settings.images, work.settings.spectrogram)
+
+
+def _spectrogram(lake: Lake, catalog: Catalog, places: Places, recording_id: str, work: Work) -> Decibels:
+    if recording_id not in places:
+        raise SourceNotFound("its spectrogram is not in the lake")
+    place = places[recording_id]
+    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
+    row = int(place["row"])
+    values: Decibels = read_rows(lake, store.zarr_path, ARRAY, range(row, row + 1))[0, :, : int(place["n_frames"])]
+    return values
+
+
+def _explanation(
+    recording_id: str,
+    logmel: Decibels,
+    model: MachineModel,
+    reference: Reference,
+    representations: tuple[Representation, ...],
+    embedding: EmbeddingSettings,
+) -> Explanation:
+    embed = embedder(representations, embedding)
+    relevance = relevance_map(logmel, reference, model, representations, embed, embedding.images)
+    if not relevance.any():
+        return Explanation(recording_id, None, "no band of it raises the score of a normal recording")
+    return Explanation(recording_id, relevance)
