@@ -4,15 +4,19 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from flows.settings_page import page
 from flows.summary import RunSummary
 from storage import tables
+from storage.lake import Lake
 from storage.reasons import EXPLANATIONS, Reason
+from storage.reports import publish
 from tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
-from tasks.reports.assemble import REJECTED_COLUMNS
+from tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -142,6 +146,22 @@ def test_every_reason_is_listed_with_its_explanation():
     assert {name: cells[-1] for name, cells in listed.items()} == {
         str(reason): EXPLANATIONS[reason] for reason in Reason
     }
+
+
+def test_the_lines_of_duckdb_read_the_newest_report(tmp_path):
+    lake = Lake.open(str(tmp_path / "lake"))
+    for report, file in (("old", "old.wav"), ("new", "b.wav")):
+        decided = pd.DataFrame({"file": [file, "a.wav"], "decision": ["abnormal", "normal"], "p_value": [0.01, 0.5]})
+        auc = pd.DataFrame({"machine_id": ["id_00", "id_02"], "auc": [0.9, 0.7]})
+        summary = {"report_id": report, "created_at": "2026-11-22T00:00:00+00:00"}
+        publish(lake, report, files_of({"scores": decided, "auc": auc}), summary, lambda _: "")
+    (snippet,) = re.findall(r"```sql\n(.*?)```", documented(), re.DOTALL)
+    with duckdb.connect() as connection:
+        _, alarms, auc = (
+            connection.execute(line.replace("/data/lake", lake.uri)).df() for line in snippet.splitlines()
+        )
+    assert alarms["file"].tolist() == ["b.wav"]
+    assert auc["machine_id"].tolist() == ["id_02", "id_00"]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
