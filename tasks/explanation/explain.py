@@ -5,9 +5,9 @@ For the few recordings that a page shows: each costs a few hundred images throug
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,6 @@ from tasks.spectrograms.blocks import ARRAY
 from tasks.work import Work
 
 REFERENCE_RECORDINGS = 16
-
-Places: TypeAlias = dict[Hashable, dict[Hashable, Any]]
 
 _MODEL = ["backbone", "detector", "seed", *MACHINE, "model_version"]
 
@@ -56,11 +54,11 @@ def explain_recordings(lake: Lake, catalog: Catalog, chosen: pd.DataFrame, work:
 
     Args:
         lake: Where spectrograms and models are.
-        catalog: Of the whole lake: the training recordings may lie outside the scope of a report.
+        catalog: Of any scope: its history is of the whole lake, so training recordings of earlier nights are in it.
         chosen: Rows of the scores table.
         work: The settings the scores were made with.
     """
-    places: Places = catalog.accepted.set_index("recording_id").to_dict("index")
+    places = catalog.roled.set_index("recording_id")[["part_id", "row"]]
     known: dict[tuple[Any, ...], tuple[MachineModel, Reference]] = {}
     for row in chosen.to_dict("records"):
         named = tuple(None if pd.isna(row[column]) else row[column] for column in _MODEL)
@@ -75,7 +73,7 @@ def explain_recordings(lake: Lake, catalog: Catalog, chosen: pd.DataFrame, work:
 
 
 def _learned(
-    lake: Lake, catalog: Catalog, places: Places, named: tuple[Any, ...], work: Work
+    lake: Lake, catalog: Catalog, places: pd.DataFrame, named: tuple[Any, ...], work: Work
 ) -> tuple[MachineModel, Reference]:
     """A model and its reference.
 
@@ -86,7 +84,7 @@ def _learned(
     backbone, detector, seed, *machine, version = named
     key = Variant(backbone, detector, seed).key(work.embedding, work.settings.fit)
     model, stored = load_model(lake, key, machine_of(machine), version)
-    trained = [each for each in stored.passport["training_recordings"] if each in places]
+    trained = [each for each in stored.passport["training_recordings"] if each in places.index]
     if not trained:
         raise SourceNotFound("none of the recordings its model was trained on is in the lake")
     drawn = np.random.default_rng(seed).permutation(len(trained))[:REFERENCE_RECORDINGS]
@@ -94,13 +92,13 @@ def _learned(
     return model, Reference.of(normal, work.settings.images, work.settings.spectrogram)
 
 
-def _spectrogram(lake: Lake, catalog: Catalog, places: Places, recording_id: str, work: Work) -> Decibels:
-    if recording_id not in places:
+def _spectrogram(lake: Lake, catalog: Catalog, places: pd.DataFrame, recording_id: str, work: Work) -> Decibels:
+    if recording_id not in places.index:
         raise SourceNotFound("its spectrogram is not in the lake")
-    place = places[recording_id]
-    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
-    row = int(place["row"])
-    values: Decibels = read_rows(lake, store.zarr_path, ARRAY, range(row, row + 1))[0, :, : int(place["n_frames"])]
+    part_id, row = places.loc[recording_id]
+    store = catalog.parts[part_id].store("spectrograms", work.spectrogram_key)
+    padded = read_rows(lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
+    values: Decibels = padded[:, np.isfinite(padded).all(axis=0)]
     return values
 
 

@@ -2,7 +2,7 @@
 
 Occlusion (Zeiler and Fergus, "Visualizing and understanding convolutional networks", ECCV 2014) asks how much a score
 changes without one part of the input. Taking a part out of an abnormal recording says little where the rest suffices to
-keep the score up, as with detectors that saturate; so it is asked the other way round, as in the insertion game of
+keep the score up, as with detectors that saturate; so it is asked the other way round, as the insertion metric of
 Petsiuk, Das and Saenko ("RISE", BMVC 2018; "include individual features" in Covert, Lundberg and Lee, "Explaining by
 removing", JMLR 22, 2021): how much does the score of a normal recording rise when one band of it is replaced by that
 band of the recording in question?
