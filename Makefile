@@ -21,6 +21,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/explanation.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m flows.settings_page > docs/settings.md

@@ -11,7 +11,8 @@ Defined before any result was seen:
 
 The method was designed on seed 1; the figures in the docs are those of seed 2.
 
-    python benchmarks/explanation.py [--seed 2] [--figure docs/images/explanation.png]
+    python benchmarks/explanation.py
+    python benchmarks/explanation.py --backbone logmel --figure docs/images/explanation.png
 """
 
 from __future__ import annotations
@@ -139,7 +140,10 @@ def draw(recordings: list[Explained], path: Path) -> None:
     """Draw the first detected recording of each kind of fault, marked and true area over its spectrogram."""
     first = {each.fault.kind: each for each in reversed(recordings) if each.marked is not None}
     figure = Figure(figsize=(9, 2.4 * -(-len(first) // 3)), dpi=90, layout="constrained")
-    for axes, each in zip(figure.subplots(-(-len(first) // 3), 3, squeeze=False).flat, first.values(), strict=False):
+    panels = figure.subplots(-(-len(first) // 3), 3, squeeze=False).flat
+    for axes in panels[len(first) :]:
+        axes.remove()
+    for axes, each in zip(panels[: len(first)], first.values(), strict=True):
         axes.imshow(each.logmel, aspect="auto", origin="lower", cmap="gray", vmin=-80, vmax=0)
         axes.contour(each.marked, [0.5], colors="#ff9f1c", linewidths=1.2)
         rows = np.flatnonzero(each.true_cells.any(axis=1))
@@ -157,7 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--backbone", action="append", choices=list(MACHINES), help="only these; repeatable")
-    parser.add_argument("--figure", type=Path, help="PNG of the first detected recording of each kind of fault")
+    parser.add_argument("--figure", type=Path, help="PNG of examples with the first representation")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     plan = FleetPlan(machines=8, nights=1, snr_db=6.0, seed=arguments.seed, duration_s=5.0)
@@ -165,7 +169,8 @@ def main() -> None:
         "representation", "detected", "covers", "random band", "difference", "of the fault marked", "of the marks"
     )
     by_fault = Table("representation", "fault", "size", "recordings", "detected", "covers", "random band", "true area")
-    for backbone in arguments.backbone or MACHINES:
+    backbones = arguments.backbone or list(MACHINES)
+    for backbone in backbones:
         embedder = Embedder(parse(backbone), SETTINGS.features, SETTINGS.images, SETTINGS.spectrogram)
         machines = range(MACHINES[backbone])
         recordings = [each for machine in machines for each in explain_machine(plan, machine, backbone, embedder)]
@@ -184,7 +189,7 @@ def main() -> None:
             means = rows[["covers", "chance", "true_area"]].mean()
             cells = ["-" if np.isnan(value) else f"{value:.2f}" for value in means]
             by_fault.add_row(backbone, fault, str(size), str(len(rows)), str(rows["covers"].count()), *cells)
-        if arguments.figure and backbone == next(iter(MACHINES)):
+        if arguments.figure and backbone == backbones[0]:
             draw(recordings, arguments.figure)
     console = Console(width=130)
     console.print(overall)
