@@ -95,8 +95,9 @@ def _learned(
 def _spectrogram(lake: Lake, catalog: Catalog, places: pd.DataFrame, recording_id: str, work: Work) -> Decibels:
     if recording_id not in places.index:
         raise SourceNotFound("its spectrogram is not in the lake")
-    part_id, row = places.loc[recording_id]
-    store = catalog.parts[part_id].store("spectrograms", work.spectrogram_key)
+    place: dict[Any, Any] = places.loc[recording_id].to_dict()
+    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
+    row = place["row"]
     padded = read_rows(lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
     values: Decibels = padded[:, np.isfinite(padded).all(axis=0)]
     return values
