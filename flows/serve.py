@@ -81,6 +81,7 @@ def deployments(name: str, given: dict[str, Any], sources: list[str], schedule: 
         deployment = flow.to_deployment(
             name,
             schedule=when,
+            paused=False,  # Prefect pauses them when serving ends
             parameters=parameters,
             concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
             entrypoint_type=EntrypointType.MODULE_PATH,  # runs begin in folders of their own

@@ -11,7 +11,8 @@ import yaml
 from prefect.cli.deploy._models import PrefectYamlModel
 from prefect.events.schemas.automations import AutomationCore
 from prefect.flows import Flow
-from prefect.settings import Settings as PrefectSettings
+from prefect.settings import Settings
+from prefect.settings.legacy import _get_settings_fields
 from prefect.utilities.importtools import import_object
 
 from flows.settings import load
@@ -19,6 +20,7 @@ from flows.settings import load
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 COMPOSE = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
+PREFECT_VARIABLES = {"PREFECT_API_URL", *_get_settings_fields(Settings)}
 OWN = {"HUMWATCH_LAKE", "HUMWATCH_SOURCES", "HUMWATCH_TIME_ZONE", "HUMWATCH_IMAGE"}
 
 
@@ -35,6 +37,7 @@ def test_every_entrypoint_is_a_flow_and_every_parameter_one_of_its():
         assert isinstance(flow, Flow)
         assert set(deployment.parameters) <= set(flow.parameters.properties)
         assert deployment.concurrency_limit.collision_strategy == "ENQUEUE"
+        assert set(deployment.work_pool.job_variables["env"]) <= PREFECT_VARIABLES
 
 
 def test_the_automation_is_one_of_prefect_and_waits_longer_than_two_heartbeats():
@@ -58,7 +61,7 @@ def test_compose_holds_no_secret_and_waits_for_what_is_healthy():
             if re.search("PASSWORD|SECRET|KEY", key):
                 assert value.startswith("${"), f"{name}: {key}"
             if key.startswith("PREFECT_"):
-                assert key.lower() in prefect_variables(), f"{name}: {key}"
+                assert key in PREFECT_VARIABLES, f"{name}: {key}"
             if key.startswith("HUMWATCH_") and key not in OWN:
                 assert is_setting(key, value), f"{name}: {key}"
         for other, condition in service.get("depends_on", {}).items():
@@ -85,18 +88,6 @@ def test_kubernetes_values_name_settings_that_there_are():
     for group in (dask["worker"], *dask["additional_worker_groups"]):
         assert group["threads_per_worker"] == 1
     assert worker["image"]["repository"] == dask["worker"]["image"]["repository"]
-
-
-def prefect_variables():
-    """Every environment variable that Prefect knows, lower case."""
-    found, waiting = set(), [PrefectSettings]
-    while waiting:
-        for name, field in waiting.pop().model_fields.items():
-            if hasattr(field.annotation, "model_fields"):
-                waiting.append(field.annotation)
-            alias = field.validation_alias
-            found |= {choice for choice in getattr(alias, "choices", [name]) if isinstance(choice, str)}
-    return found
 
 
 def is_setting(variable, value):

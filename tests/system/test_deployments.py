@@ -19,13 +19,15 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, spawn, wait_until
 
 from flows.backfill import backfill
+from flows.serve import cron_schedule, deployments
+from storage.errors import BadConfiguration
 from tasks.simulation import FleetPlan, simulate
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
-pytestmark = pytest.mark.timeout(1200)  # a dozen processes that import everything, one after the other
+pytestmark = pytest.mark.timeout(1800)  # a dozen processes that import everything, one after the other
 DEPLOYED, LOOKING = {"nightly", "backfill", "train", "ingest", "evaluate"}, {"nightly", "backfill", "ingest"}
-FIRST, NIGHTS, MACHINES, TRAINING_NIGHTS = date(2026, 1, 1), 10, 2, 2
+FIRST, LAST, NIGHTS, MACHINES, TRAINING_NIGHTS = date(2026, 1, 1), date(2026, 1, 10), 10, 2, 2
 SETTINGS = {
     "features": {"backbones": ["fake"], "device": "cpu"},
     "images": {"image_size_px": 32},
@@ -119,7 +121,7 @@ def backfilled(server, workers, orphan):
     """Ten nights through the deployment of the backfill, by a second worker."""
     assert server.api(f"/flow_runs/{orphan}")["state_type"] == "RUNNING"
     workers()
-    return server.finished(server.create_run("backfill/fleet", first=str(FIRST), last="2026-01-10"), 600)
+    return server.finished(server.create_run("backfill/fleet", first=str(FIRST), last=str(LAST)), 1500)
 
 
 def scores_of(lake):
@@ -167,9 +169,7 @@ def test_each_night_is_scored_once_and_a_second_backfill_adds_neither_run_nor_sc
     assert scores["recording_id"].is_unique
     assert scores["model_version"].nunique() == MACHINES
     with temporary_settings({PREFECT_API_URL: server.url}):
-        again = backfill(
-            str(lake), FIRST, date(2026, 1, NIGHTS), sources=[str(fleet)], deployment="nightly/fleet", at_once=3
-        )
+        again = backfill(str(lake), FIRST, LAST, sources=[str(fleet)], deployment="nightly/fleet", at_once=3)
     assert [night["state"] for night in again.nights] == ["Completed"] * NIGHTS
     assert len(server.runs("nightly/fleet")) == NIGHTS
     assert len(scores_of(lake)) == len(scores)
@@ -195,7 +195,7 @@ def test_a_server_killed_in_the_middle_of_a_run_loses_and_doubles_nothing(server
 def test_a_failed_run_leaves_an_artifact_and_an_event(server, backfilled, tmp_path):
     run_id = server.create_run("nightly/fleet", lake=str(tmp_path / "x"), settings={"fit": {"gmm_components": 0}})
     assert server.finished(run_id)["state_type"] == "FAILED"
-    text = server.artifacts(run_id)["failure"]["data"]
+    text = wait_until(lambda: server.artifacts(run_id).get("failure"), 60)["data"]
     assert "bad_configuration" in text
     assert "fit.gmm_components" in text
     event = wait_until(lambda: _failures(server), 60)[0]
@@ -211,6 +211,27 @@ def test_the_automation_marks_an_orphan_crashed(server, orphan):
     run = server.finished(orphan, 150)
     assert run["state_type"] == "CRASHED"
     assert "No heartbeat" in run["state"]["message"]
+
+
+def test_serving_again_resumes_the_schedule_that_was_paused_when_it_ended(server, lake):
+    schedule = cron_schedule("30 3 * * *", "America/New_York")
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        for number in range(2):
+            for deployment in deployments("again", {"lake": str(lake)}, [], schedule):
+                deployment.apply()
+            found = server.api("/deployments/name/nightly/again")
+            assert not found["paused"]
+            assert [(each["active"], each["schedule"]["timezone"]) for each in found["schedules"]] == [
+                (True, "America/New_York")
+            ]
+            server.api(f"/deployments/{found['id']}/pause_deployment", {})
+            assert server.api("/deployments/name/nightly/again")["paused"], number
+
+
+@pytest.mark.parametrize(("cron", "zone"), [("0 2 * *", "UTC"), ("0 2 * * *", "Europe/Nowhere"), ("0 2 * * *", "")])
+def test_a_schedule_that_is_none_is_refused(cron, zone):
+    with pytest.raises(BadConfiguration):
+        cron_schedule(cron, zone)
 
 
 def test_serve_runs_what_it_is_asked_for_and_ends_on_ctrl_c(fleet, tmp_path):
