@@ -93,8 +93,19 @@ def spawn(arguments: list[str], env: dict[str, str], log: Path) -> subprocess.Po
     """Start our Python in a session of its own, so that it can be killed with all its children."""
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, *arguments], env=env, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
+            [sys.executable, *arguments],
+            env=env,
+            cwd=log.parent,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_hears_ctrl_c,  # noqa: PLW1509 - it only sets a signal
         )
+
+
+def _hears_ctrl_c() -> None:
+    """A shell's background jobs, and all their children, would ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition: Callable, timeout_s: float, log: Path | None = None):
