@@ -6,6 +6,7 @@ import signal
 import socket
 import tomllib
 from collections import Counter
+from contextlib import ExitStack, contextmanager
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import psutil
 import pytest
+import yaml
 from conftest import _dask_address
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, spawn, wait_until
@@ -68,7 +70,6 @@ def server(tmp_path_factory, fleet, lake):
     for name, value in variables.items():
         running.api("/variables/", {"name": f"humwatch_{name}", "value": value})
     running.api("/work_pools/", {"name": "plant", "type": "process"})
-    running.prefect("automation", "create", "--from-file", str(DEPLOYMENTS / "automations.yaml"))
     running.prefect("deploy", "--prefect-file", str(DEPLOYMENTS / "prefect.yaml"), "--all")
     yield running
     running.stop()
@@ -95,19 +96,34 @@ def workers(server):
 @pytest.fixture(scope="module")
 def orphan(server, workers, tmp_path_factory):
     """The id of a run whose process was killed together with its worker, in the middle of a source that hangs."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        source = f"http://127.0.0.1:{silent.getsockname()[1]}/night.zip"
-        run_id = server.create_run("ingest/fleet", lake=str(tmp_path_factory.mktemp("orphan")), sources=[source])
+    with hanging_run(server, tmp_path_factory.mktemp("orphan")) as (run_id, running):
+        (automation,) = yaml.safe_load((DEPLOYMENTS / "automations.yaml").read_text())["automations"]
+        # Of this run only, and sooner than an operator wants it: the machine of the tests may be busy.
+        automation["trigger"] |= {"match": {"prefect.resource.id": f"prefect.flow-run.{run_id}"}, "within": 60}
+        server.prefect("automation", "create", "--from-json", json.dumps(automation))
         worker = workers()
-        silent.settimeout(240)
-        with silent.accept()[0]:  # it waits for an answer: it runs
-            wait_until(lambda: _heartbeats(server, run_id), 60)
-            family = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children(recursive=True)]
-            assert len(family) > 1
-            for process in family:
-                process.kill()
-            worker.wait()
+        running()
+        wait_until(lambda: _heartbeats(server, run_id), 60)
+        kill_family(worker.pid)
+        worker.wait()
     return run_id
+
+
+@contextmanager
+def hanging_run(server, lake):
+    """A run of a source that never answers: its id, and a function that waits until it is read."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, ExitStack() as connection:
+        silent.settimeout(240)
+        source = f"http://127.0.0.1:{silent.getsockname()[1]}/night.zip"
+        run_id = server.create_run("ingest/fleet", lake=str(lake), sources=[source])
+        yield run_id, lambda: connection.enter_context(silent.accept()[0])
+
+
+def kill_family(pid):
+    family = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+    assert len(family) > 1
+    for process in family:
+        process.kill()
 
 
 def _heartbeats(server, run_id):
@@ -198,9 +214,24 @@ def test_a_failed_run_leaves_an_artifact_and_an_event(server, backfilled, tmp_pa
     text = wait_until(lambda: server.artifacts(run_id).get("failure"), 60)["data"]
     assert "bad_configuration" in text
     assert "fit.gmm_components" in text
-    event = wait_until(lambda: _failures(server), 60)[0]
-    assert event["payload"]["code"] == "bad_configuration"
-    assert event["payload"]["lake"] == str(tmp_path / "x")
+    payload = wait_until(lambda: _failures(server), 60)[0]["payload"]
+    assert (payload["code"], payload["lake"]) == ("bad_configuration", str(tmp_path / "x"))
+
+
+def test_a_killed_run_leaves_an_artifact_and_an_event_by_its_worker(server, workers, backfilled, tmp_path):
+    with hanging_run(server, tmp_path / "y") as (run_id, running):
+        running()
+        (process,) = (each for each in psutil.process_iter(["environ"]) if runs(each, run_id))
+        process.kill()
+        assert server.finished(run_id)["state_type"] == "CRASHED"
+    assert "crashed" in wait_until(lambda: server.artifacts(run_id).get("failure"), 120)["data"]
+    events = wait_until(lambda: [event for event in _failures(server) if event["payload"]["code"] == "crashed"], 60)
+    assert [event["payload"]["lake"] for event in events] == [str(tmp_path / "y")]
+
+
+def runs(process, run_id):
+    environment = process.info["environ"] or {}
+    return environment.get("PREFECT__FLOW_RUN_ID") == run_id and "prefect" in " ".join(process.cmdline())
 
 
 def _failures(server):
