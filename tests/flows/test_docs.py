@@ -20,7 +20,7 @@ from tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")})
+PAGES = sorted({ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deployments" / "README.md", *DOCS.glob("*.md")})
 
 ARROW_TYPES = {
     pa.string(): "text",
