@@ -52,6 +52,7 @@ from storage.tables import HEALTH, RECORDINGS, create_table
 from tasks.detectors.task import fit_models
 from tasks.evaluation.kept import evaluate
 from tasks.features.task import compute_features
+from tasks.ingest.listing import recording_id
 from tasks.ingest.task import ingest_sources
 from tasks.scoring.task import score_recordings
 from tasks.settings import DaskSettings
@@ -64,7 +65,7 @@ FIRST = date(2026, 1, 1)
 SETTINGS: dict[str, dict[str, Any]] = {
     "features": {"backbones": ["squeezenet1_1"], "device": "cpu"},
     "images": {"image_size_px": 64},
-    "fit": {"gmm_components": 4, "min_training_recordings": 4, "false_alarm_rate": 0.2},
+    "fit": {"gmm_components": 4, "min_training_recordings": 4, "calibration_folds": 2, "false_alarm_rate": 0.2},
 }
 Figures = dict[str, float]
 
@@ -199,7 +200,6 @@ def count_requests(fleet: Fleet) -> Figures:
     """Return the requests and bytes of the last night, and of the fits that its models need, stage by stage."""
     settings = settings_of(fleet) | {"features": {"backbones": ["fake"], "device": "cpu"}}
     counting.register()
-    source = counting.upload(fleet.source)
     figures: Figures = {}
     stages: dict[str, Callable[[Any], object]] = {
         "spectrograms": compute_spectrograms.fn,
@@ -210,9 +210,10 @@ def count_requests(fleet: Fleet) -> Figures:
     }
     for night in fleet.nights:
         work = night_work("counted://lake", date.fromisoformat(night), None, "default", settings)
-        counts = {}
+        counting.upload(fleet.folder / "all" / night, f"plant/nights/{night}")
+        counts: dict[str, counting.Counts] = {}
         with counting.counted() as counts["ingest"]:
-            ingest_sources.fn(work, [source])
+            ingest_sources.fn(work, ["counted://plant/nights"])
         for stage, run in stages.items():
             with counting.counted() as counts[stage]:
                 run(work)
@@ -221,10 +222,9 @@ def count_requests(fleet: Fleet) -> Figures:
     for stage, seen in counts.items():
         if stage != "fit":
             figures |= seen.figures(stage)
-    recordings = [table for part in list_parts(work.open_lake()) if part.batch == fleet.nights[-1]
-                  for table in [counting.members_bytes(work.open_lake(), part)]]  # fmt: skip
-    read = counts["spectrograms"].source_bytes
-    return figures | {"source bytes read a byte needed": read / sum(recordings)}
+    catalog = work.catalog(work.open_lake())
+    needed = catalog.recordings.loc[catalog.recordings["batch"] == fleet.nights[-1], "size_bytes"].sum()
+    return figures | {"source bytes read a byte needed": counts["spectrograms"].source_bytes / needed}
 
 
 def measure_history(nights: int, machines: int) -> Figures:
@@ -251,7 +251,7 @@ def _old_part(lake: Lake, key: str, kind: str, night: date, machines: int) -> No
              for machine in range(machines) for take in range(4)]  # fmt: skip
     rows = [
         {
-            "recording_id": counting.name_of(path), "content_tag": f"crc-{number:08x}-{number:x}", "path": path,
+            "recording_id": recording_id(path), "content_tag": f"crc-{number:08x}-{number:x}", "path": path,
             "source_uri": f"s3://plant/nights/{night}/{kind}.zip", "member": path.partition(".zip/")[2],
             "file_key": path, "byte_start": number * 80_000, "byte_end": (number + 1) * 80_000, "size_bytes": 80_044,
             "compression": "none", "crc32": number, "machine_type": kind, "machine_id": path.split("/")[-2],
