@@ -10,6 +10,7 @@ from storage.lake import Lake
 from storage.models import (
     Machine,
     current_version,
+    current_versions,
     get_gate,
     get_model,
     get_passport,
@@ -96,6 +97,14 @@ def test_a_model_that_is_not_the_one_of_its_passport_is_refused(lake):
     lake.delete(f"{folder}/v1/passport.json")
     put_model(lake, KEY, FAN, "v1", b"model of another processor", {})
     assert get_model(lake, KEY, FAN, "v1").model == b"other"
+
+
+def test_current_versions_are_those_of_the_machines_that_have_a_model(lake):
+    machines = [Machine("fan", f"id_{number:02d}") for number in range(40)]
+    for machine in machines[::2]:
+        set_current(lake, KEY, machine, f"v-{machine.machine_id}")
+    assert current_versions(lake, KEY, machines) == {machine: f"v-{machine.machine_id}" for machine in machines[::2]}
+    assert current_versions(lake, "another-key", machines) == {}
 
 
 def test_the_gate_tells_of_the_last_retraining(lake):

@@ -15,6 +15,7 @@ from storage.parts import create_part
 from storage.tables import HEALTH, RECORDINGS, create_table
 from tasks.catalog import by_machine, current_recordings, load_catalog, machine_of, silent_machines
 from tasks.ingest.task import ingest_sources
+from tasks.labels import import_labels
 from tasks.scope import Scope
 from tasks.settings import HealthSettings
 from tasks.spectrograms.task import compute_spectrograms
@@ -47,7 +48,9 @@ def lake(tmp_path):
 def add(lake, rows, facts=None, *, machine_type="fan", batch="all", ingested_at=START, key=KEY):
     """Keep a part with these rows {recording_id: columns}; decoded when there are facts {recording_id: columns}."""
     common = {"machine_type": machine_type, "batch": batch, "machine_id": "id_00", "ingested_at": ingested_at}
-    table = [{"recording_id": name, "content_tag": "A", **common, **columns} for name, columns in rows.items()]
+    table = [
+        {"recording_id": name, "path": name, "content_tag": "A", **common, **columns} for name, columns in rows.items()
+    ]
     part = create_part(lake, machine_type, batch, pa.Table.from_pylist(table, schema=RECORDINGS))
     if facts is not None:
         health = [{"recording_id": name, **facts[name]} for name in rows]
@@ -143,6 +146,47 @@ def test_the_newest_row_of_a_recording_counts_wherever_it_lies(lake):
     assert rows["part_id"].to_dict() == {"a": new.part_id, "b": old.part_id}
     assert rows["row"].to_dict() == {"a": 0, "b": 1}
     assert rows.loc["a", ["label", "machine_type", "status"]].tolist() == ["abnormal", "pump", "pending"]
+
+
+def fleet_of_nights(lake):
+    """Three nights: a wrong length that only the other nights show, a late arrival, a move to another night, labels."""
+    short = {**GOOD, "duration_s": 5.0, "n_frames": 157}
+    add(lake, {"a": {}, "b": {}, "c": {}}, dict.fromkeys("abc", GOOD), batch="2026-11-20")
+    add(
+        lake, {"d": {}, "e": {"site": "oslo"}, "moved": {}}, {"d": short, "e": short, "moved": GOOD}, batch="2026-11-21"
+    )
+    add(lake, {"f": {}}, batch="2026-11-21", ingested_at=START + timedelta(days=2))
+    add(
+        lake,
+        {"moved": {"content_tag": "B"}},
+        {"moved": GOOD},
+        batch="2026-11-22",
+        ingested_at=START + timedelta(days=3),
+    )
+    log = "recording_id,label\nb,abnormal\nd,normal\n"
+    import_labels(lake, log, "log.csv", current_recordings(lake)[0])
+
+
+@pytest.mark.parametrize("nights", [{"2026-11-21"}, {"2026-11-20", "2026-11-22"}, {"2026-12-24"}, set()])
+def test_some_batches_alone_are_seen_as_among_all_of_them(lake, nights):
+    fleet_of_nights(lake)
+    everything = load(lake)
+    some = load_catalog(lake, KEY, HealthSettings(), 64, frozenset(nights))
+    pd.testing.assert_frame_equal(some.recordings, everything.within(Scope(frozenset(nights))).recordings)
+    pd.testing.assert_frame_equal(some.history, everything.recordings[some.history.columns])
+    assert some.parts == everything.parts
+    # Of other batches no more is read than verdicts and roles need.
+    assert not {"source_uri", "member", "path", "detail"} & set(some.history.columns)
+
+
+def test_the_newest_rows_of_chosen_recordings_are_those_among_all(lake):
+    fleet_of_nights(lake)
+    rows, parts = current_recordings(lake)
+    some, known = current_recordings(lake, {"moved", "f", "nobody"})
+    assert some["recording_id"].tolist() == ["f", "moved"]
+    expected = rows[rows["recording_id"].isin(["f", "moved"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some, expected)
+    assert known == parts
 
 
 def test_rows_are_in_the_order_of_the_stores_whatever_the_order_of_ingest(lake):

@@ -2,6 +2,7 @@
 
 from datetime import date
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -55,6 +56,54 @@ def test_every_machine_and_condition_has_a_window_of_its_own():
         "batch"
     ]
     assert sorted(first.unique().map(sorted).tolist()) == [NIGHTS[start : start + 2] for start in (0, 1, 2, 4, 5)]
+
+
+def by_hand(rows, fit):
+    """The roles of one machine, as the words say it."""
+    nights = sorted(rows["batch"].unique())
+    if fit.commissioning_from or fit.commissioning_until:
+        last = str(fit.commissioning_until or nights[-1])
+        inside = [night for night in nights if str(fit.commissioning_from or "") <= night <= last]
+        inside = inside if nights[-1] >= last else []
+    else:
+        inside = nights[: fit.commissioning_nights] if len(nights) >= fit.commissioning_nights else []
+    normals = rows["batch"].isin(inside) & (rows["label"] != "abnormal")
+    if normals.sum() < fit.min_training_recordings:
+        return ["test"] * len(rows)
+    return [
+        "test" if night not in inside else "unused" if label == "abnormal" else "train"
+        for night, label in zip(rows["batch"], rows["label"], strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        window(3),
+        window(1, at_least=1),
+        window(3, at_least=8),
+        window(commissioning_from=date(2026, 11, 3)),
+        window(commissioning_until=date(2026, 11, 4)),
+        window(commissioning_from=date(2026, 11, 3), commissioning_until=date(2026, 11, 9)),
+    ],
+)
+def test_a_random_fleet_has_the_roles_of_each_machine_by_itself(settings):
+    draw = np.random.default_rng(0)
+    rows = [
+        {"site": site, "machine_type": kind, "machine_id": number, "condition": None, "batch": night, "label": label}
+        for site in (None, "oslo")
+        for kind in ("fan", "pump")
+        for number in ("id_00", "id_01", "id_02")
+        for night in draw.choice(NIGHTS, draw.integers(1, 10), replace=False)
+        for label in draw.choice(["normal", "abnormal", None], draw.integers(1, 5))
+    ]
+    recordings = fleet(pd.DataFrame(rows).sample(frac=1, random_state=0))
+    expected = recordings.groupby(["site", "machine_type", "machine_id"], dropna=False, group_keys=False).apply(
+        lambda group: pd.Series(by_hand(group, settings), index=group.index)
+    )
+    roles = commissioning(recordings, settings)
+    assert roles.to_dict() == expected.to_dict()
+    assert set(roles) > {"test"}
 
 
 def test_a_window_that_is_not_over_trains_nothing():

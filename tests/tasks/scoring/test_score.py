@@ -27,6 +27,7 @@ from tasks.evaluation.task import evaluate_scores
 from tasks.features.gather import gather
 from tasks.features.representations import parse
 from tasks.scope import Scope
+from tasks.scoring import score as scoring
 from tasks.scoring.score import plan_scores
 from tasks.scoring.task import score_recordings
 from tasks.work import Work
@@ -246,3 +247,14 @@ def test_an_evaluation_needs_every_table_is_made_once_and_has_scikit_learns_auc(
     assert lake.list("evaluations") == written
     other = with_settings(copied, fit=FIT, evaluation={"confidence": 0.9})
     assert evaluate(lake, other) != evaluation_id
+
+
+def test_machines_read_together_are_scored_as_each_by_itself(copied, monkeypatch):
+    lake = copied.open_lake()
+    expected = all_scores(copied).sort_values(["recording_id", "detector", "seed"], ignore_index=True)
+    for together in (1, 13):  # each machine alone; two fans, then the pump
+        lake.delete("scores")
+        monkeypatch.setattr(scoring, "_READ_TOGETHER", together)
+        assert score_recordings.fn(copied).recordings_scored == 28
+        found = all_scores(copied).sort_values(["recording_id", "detector", "seed"], ignore_index=True)
+        pd.testing.assert_frame_equal(found, expected)
