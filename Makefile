@@ -22,6 +22,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/explanation.py
+	$(BIN)/python benchmarks/scale.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m flows.settings_page > docs/settings.md

@@ -17,5 +17,6 @@ Beside the stages:
                    recording                          labels.py      what people say of recordings
     task.py        how any stage runs                 worker.py      what runs around a unit on a worker
     progress.py    how far a stage is                 retention.py   what the lake must keep
-    explanation/   what drove a score                 simulation/   synthetic fleets with known faults
+    nights.py      what a run without a date does     explanation/   what drove a score
+    simulation/    synthetic fleets with known faults
 """

@@ -119,12 +119,12 @@ def load_catalog(
     """
     parts = list_parts(lake)
     wanted = Scope(batches).parts(parts)
-    # What is only counted may be known by a listing; what is worked on needs its mark.
-    tables = set(lake.list(f"health/{spectrogram_key}", ".parquet"))
+    # What is worked on needs its mark; what only counts may be known by a listing, which is one request for many parts.
     marks = side_by_side(lambda part: part.store("spectrograms", spectrogram_key).is_complete(lake), wanted)
-    pending = {part for part, complete in zip(wanted, marks, strict=True) if not complete}
-    paths = {part: part.health_path(spectrogram_key) for part in parts if part not in pending}
-    decoded = {part: path for part, path in paths.items() if path in tables}
+    complete = dict(zip(wanted, marks, strict=True))
+    listed = set(lake.list(f"health/{spectrogram_key}", ".parquet")) if len(wanted) < len(parts) else set()
+    paths = {part: part.health_path(spectrogram_key) for part in parts}
+    decoded = {part: path for part, path in paths.items() if complete.get(part, path in listed)}
     rows = current_rows(lake, parts, decoded)
     rows["reason"] = rows["reason"].where(rows["reason"].notna(), rows["decode_reason"]).astype(object)
     measured = rows["n_frames"].notna()
