@@ -1,5 +1,6 @@
 """The catalog: the newest row of every recording, and what its machine as a whole says of it."""
 
+import functools
 import zipfile
 from datetime import UTC, datetime, timedelta
 
@@ -172,8 +173,10 @@ def test_some_batches_alone_are_seen_as_among_all_of_them(lake, nights):
     fleet_of_nights(lake)
     everything = load(lake)
     some = load_catalog(lake, KEY, HealthSettings(), 64, frozenset(nights))
-    pd.testing.assert_frame_equal(some.recordings, everything.within(Scope(frozenset(nights))).recordings)
-    pd.testing.assert_frame_equal(some.history, everything.recordings[some.history.columns])
+    # A column of integers without a gap is one, with gaps it is of floats: what matters are the values.
+    same = functools.partial(pd.testing.assert_frame_equal, check_dtype=False, check_index_type=False)
+    same(some.recordings, everything.within(Scope(frozenset(nights))).recordings)
+    same(some.history, everything.recordings[some.history.columns])
     assert some.parts == everything.parts
     # Of other batches no more is read than verdicts and roles need.
     assert not {"source_uri", "member", "path", "detail"} & set(some.history.columns)
