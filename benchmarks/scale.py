@@ -107,7 +107,8 @@ def run_nights(fleet: Fleet, processes: int) -> Figures:
     home, lake = fleet.folder / "prefect", fleet.folder / "lake"
     assignments = [f"{section}.{key}={json.dumps(value)}" for section, keys in settings_of(fleet).items()
                    for key, value in keys.items()]  # fmt: skip
-    environment = {**os.environ, "PREFECT_HOME": str(home)}
+    patience = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "600"}
+    environment = {**os.environ, **patience, "PREFECT_HOME": str(home)}
     summary: dict[str, Any] = {}
     with peak_memory(os.getpid(), "scheduler") as peaks, workers(DaskSettings(workers=processes)) as client:
         client.run(_warm)
