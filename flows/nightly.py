@@ -52,7 +52,8 @@ def nightly(
     Args:
         lake: Root URI of the lake, a path or such as s3://bucket/lake.
         sources: Archives or folders to look into, paths or URIs; what was seen before adds nothing, late arrivals do.
-        night: The night to work on and report; unset: all with something left to do, and the newest is reported.
+        night: The night to work on and report; unset: all with something left to do, and the newest night and those
+            that late recordings belong to are reported.
         machines: Pattern on TYPE/ID (SITE/TYPE/ID) such as fan/*; unset: all machines.
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
