@@ -1,9 +1,12 @@
-"""One block of a part: fetch its bytes, decode each recording once, keep its health and its log-mel spectrogram."""
+"""Blocks of a part: fetch the bytes, decode each recording once, keep its health and its log-mel spectrogram."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +17,7 @@ from storage.keys import settings_key
 from storage.lake import Lake
 from storage.parts import Part, PartStore, read_part
 from storage.reasons import Reason
-from storage.sources import ReadProblem, read_members
+from storage.sources import Member, ReadProblem, read_members
 from storage.tables import HEALTH, create_table, read_table, read_tables
 from tasks.ingest.listing import member_of
 from tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
@@ -80,25 +83,74 @@ def begin_store(
     create_store(lake, part.store("spectrograms", key).zarr_path, schema, coordinates, spectrogram.model_dump())
 
 
-def fill_block(block: SpectrogramBlock) -> Filled:
-    """Decode a block's recordings, write its shard, then its receipt.
+def units_of(blocks: Iterable[SpectrogramBlock], table: pa.Table) -> list[tuple[SpectrogramBlock, ...]]:
+    """Return the units of work that blocks of a part make: each block, or all that lie in one compressed archive.
+
+    Such an archive can only be streamed from its start, so its blocks are filled in one pass.
+    """
+
+    def shared(block: SpectrogramBlock) -> object:
+        rows = table.slice(block.rows.start, len(block.rows))
+        archives = set(zip(rows["source_uri"].to_pylist(), rows["compression"].to_pylist(), strict=True))
+        uri, compression = archives.pop()
+        return uri if not archives and compression == "gzip_stream" else block.rows.start
+
+    return [tuple(group) for _, group in groupby(blocks, key=shared)]
+
+
+def fill_blocks(blocks: Sequence[SpectrogramBlock]) -> Filled:
+    """Decode the recordings of a unit of work; write each block's shard, then its receipt.
 
     A recording that cannot be decoded is a row with a reason; the others go on.
 
     Raises:
         SourceForbidden, StorageUnavailable: the bytes cannot be had at all.
     """
-    lake = Lake(block.lake_uri)
-    rows = _part_of(block.lake_uri, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
-    health = [_nothing(row["recording_id"]) for row in rows]
-    spectrograms: dict[int, np.ndarray] = {}
-    # Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
-    wanted = {
+    wanted = [_wanted(block) for block in blocks]
+    found = read_members([member for members in wanted for member in members], blocks[0].max_member_bytes)
+    filled = [
+        _fill_block(block, members, islice(found, len(members))) for block, members in zip(blocks, wanted, strict=True)
+    ]
+    return Filled(sum(one.decoded for one in filled), frozenset().union(*(one.gone for one in filled)))
+
+
+def try_blocks(blocks: Sequence[SpectrogramBlock]) -> tuple[Part, Filled | TerminalError]:
+    """Fill a unit of work; bytes that cannot be had are returned as the error, so that other parts go on."""
+    part = blocks[0].part
+    try:
+        return part, fill_blocks(blocks)
+    except StorageFull:
+        raise  # nothing that follows could be kept either
+    except TerminalError as error:
+        return part, error
+
+
+def _rows(block: SpectrogramBlock) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        _part_of(block.lake_uri, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
+    )
+    return rows
+
+
+def _wanted(block: SpectrogramBlock) -> dict[Member, int]:
+    """Return the members to read, each with its place in the block.
+
+    Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
+    """
+    return {
         member_of(row): index
-        for index, row in enumerate(rows)
+        for index, row in enumerate(_rows(block))
         if row["reason"] is None and block.rows.start + index not in block.skipped_rows
     }
-    for member, data in read_members(list(wanted), block.max_member_bytes):
+
+
+def _fill_block(
+    block: SpectrogramBlock, wanted: Mapping[Member, int], found: Iterable[tuple[Member, bytes | ReadProblem]]
+) -> Filled:
+    lake, rows = Lake(block.lake_uri), _rows(block)
+    health = [_nothing(row["recording_id"]) for row in rows]
+    spectrograms: dict[int, np.ndarray] = {}
+    for member, data in found:
         index = wanted[member]
         try:
             if isinstance(data, ReadProblem):
@@ -119,16 +171,6 @@ def fill_block(block: SpectrogramBlock) -> Filled:
     create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
     gone = [row["source_uri"] for row, facts in zip(rows, health, strict=True) if facts.get("reason") == GONE]
     return Filled(len(wanted) - len(gone), frozenset(gone))
-
-
-def try_block(block: SpectrogramBlock) -> tuple[Part, Filled | TerminalError]:
-    """Fill a block; bytes that cannot be had are returned as the error, so that other parts go on."""
-    try:
-        return block.part, fill_block(block)
-    except StorageFull:
-        raise  # nothing that follows could be kept either
-    except TerminalError as error:
-        return block.part, error
 
 
 def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:

@@ -6,6 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
+
 from storage.arrays import block_rows
 from storage.errors import SourceNotFound, TerminalError
 from storage.lake import side_by_side
@@ -16,7 +18,8 @@ from tasks.spectrograms.blocks import (
     SpectrogramBlock,
     begin_store,
     finish_part,
-    try_block,
+    try_blocks,
+    units_of,
 )
 from tasks.task import run_on_workers, stage
 from tasks.work import Work
@@ -48,9 +51,8 @@ def compute_spectrograms(work: Work) -> SpectrogramSummary:
         current[str(part_id)] = set(rows)
     missing = [part for part in wanted if part.part_id in current]
 
-    def blocks(part: Part) -> Iterator[SpectrogramBlock]:
+    def blocks(part: Part, table: pa.Table) -> Iterator[SpectrogramBlock]:
         store = part.store("spectrograms", key)
-        table = read_part(lake, part)
         begin_store(lake, part, table, settings.spectrogram, settings.store)
         done = set(store.list_receipts(lake))
         for rows in block_rows(lake, store.zarr_path, ARRAY):
@@ -66,11 +68,14 @@ def compute_spectrograms(work: Work) -> SpectrogramSummary:
                     settings.health,
                 )
 
-    units = [block for part in missing for block in blocks(part)]
+    units = []
+    for part in missing:
+        table = read_part(lake, part)
+        units += units_of(blocks(part, table), table)
     failed: dict[Part, TerminalError] = {}
     decoded = 0
     gone: set[str] = set()
-    for part, filled in run_on_workers("spectrograms", try_block, units, len(units), settings.dask.blocks_in_flight):
+    for part, filled in run_on_workers("spectrograms", try_blocks, units, len(units), settings.dask.blocks_in_flight):
         if isinstance(filled, TerminalError):
             failed[part] = filled
         else:

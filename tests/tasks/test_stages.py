@@ -11,6 +11,7 @@ import soundfile
 import xarray as xr
 from lakes import build, small, with_settings
 from recordings import RATE_HZ, machine, tone, wav, write_zip
+from sources_helpers import CountedFileSystem, counted, tar_bytes
 
 from storage.arrays import block_rows, read_rows
 from storage.errors import NotComplete, SourceNotFound, StorageUnavailable
@@ -251,7 +252,7 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     killed_after = spectrogram_blocks.SpectrogramBlock(
         work.lake_uri, part, blocks[1], frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
-    assert spectrogram_blocks.fill_block(killed_after) == 4
+    assert spectrogram_blocks.fill_blocks([killed_after]).decoded == 4
     with pytest.raises(NotComplete, match="without a receipt"):
         spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
     assert compute_spectrograms.fn(work).recordings_decoded == 13 - 4
@@ -265,6 +266,20 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     assert done == 3 * 4
 
 
+def test_a_compressed_tar_is_streamed_once_for_all_its_blocks(tmp_path):
+    data = tar_bytes({name: member for name, member in MEMBERS.items() if name.startswith("fan")}, "w:gz")
+    work = Work(str(tmp_path), small())
+    ingest_sources.fn(work, [counted("night.tar.gz", data)])
+    CountedFileSystem.requests.clear()
+    assert compute_spectrograms.fn(work).recordings_decoded == 11
+    assert sum(size for _, size in CountedFileSystem.requests) <= len(data)
+    lake, part = work.open_lake(), part_of(work, "fan")
+    path = part.store("spectrograms", work.spectrogram_key).zarr_path
+    assert len(block_rows(lake, path, "logmel")) == 3
+    expected, _ = directly(work, read_part(lake, part)["member"].to_pylist())
+    np.testing.assert_array_equal(read_rows(lake, path, "logmel", range(11)), expected)
+
+
 def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
     lake, part, settings = copied.open_lake(), part_of(copied, "fan"), copied.settings
     store = part.store("spectrograms", copied.spectrogram_key)
@@ -272,7 +287,7 @@ def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
     block = spectrogram_blocks.SpectrogramBlock(
         copied.lake_uri, part, range(4), frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
-    spectrogram_blocks.fill_block(block)
+    spectrogram_blocks.fill_blocks([block])
     table = read_part(lake, part)
     assert not spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
     assert {path: lake.read(path) for path in lake.list("")} == before
