@@ -92,6 +92,42 @@ SCORES = pa.schema(
     ]
 )
 
+MACHINE_NIGHTS = pa.schema(
+    [
+        ("site", _TEXT),
+        ("machine_type", _TEXT),
+        ("machine_id", _TEXT),
+        ("condition", _TEXT),
+        ("backbone", _TEXT),
+        ("detector", _TEXT),
+        ("seed", pa.int64()),
+        ("night", _TEXT),
+        ("n_recordings", pa.int64()),
+        ("n_rejected", pa.int64()),
+        ("n_scored", pa.int64()),
+        ("score_mean", pa.float64()),
+        ("night_score", pa.float64()),
+        ("reference_nights", pa.int64()),
+        ("fleet_effect", pa.float64()),
+        ("statistic", pa.float64()),
+        ("p_value", pa.float64()),
+        ("evidence", pa.float64()),
+        ("level_attention", pa.float64()),
+        ("level_alarm", pa.float64()),
+        ("state", _TEXT),
+        ("new_alarm", pa.bool_()),
+        ("alarm_since", _TEXT),
+        ("onset", _TEXT),
+        ("model_version", _TEXT),
+        ("retrained", pa.bool_()),
+        ("drift", pa.float64()),
+        ("rms_dbfs_median", pa.float64()),
+        ("clipped_fraction", pa.float64()),
+        ("label", _TEXT),
+        ("reason", _TEXT),
+    ]
+)
+
 
 def encode(table: pa.Table) -> bytes:
     """Return a table as Parquet bytes; the same table gives the same bytes."""

@@ -90,7 +90,12 @@ def test_the_settings_page_is_the_one_the_settings_make():
 
 @pytest.mark.parametrize(
     ("heading", "schema"),
-    [("recordings", tables.RECORDINGS), ("health", tables.HEALTH), ("scores", tables.SCORES)],
+    [
+        ("recordings", tables.RECORDINGS),
+        ("health", tables.HEALTH),
+        ("scores", tables.SCORES),
+        ("machine_nights", tables.MACHINE_NIGHTS),
+    ],
 )
 def test_every_column_of_the_lake_is_explained_in_its_order_with_its_type(heading, schema):
     columns = rows(section(documented(), heading))
@@ -135,7 +140,7 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
 
 def test_every_column_says_what_it_means_and_when_it_is_empty():
     evaluated = ("auc.csv", "summary.csv", "comparisons.csv", "calibration.csv", "published.csv")
-    for heading in ("recordings", "health", "scores", *evaluated, "rejected.csv", "summary.json"):
+    for heading in ("recordings", "health", "scores", "machine_nights", *evaluated, "rejected.csv", "summary.json"):
         for name, cells in rows(section(documented(), heading).partition("`reason` is one of these")[0]).items():
             assert len(cells) == 3, f"{heading}: {name}"
             assert all(cells), f"{heading}: {name}"
