@@ -169,6 +169,30 @@ class RetrainSettings(Section):
     confidence: float = Field(default=0.95, gt=0, lt=1, description="Level of the gate's Clopper-Pearson interval.")
 
 
+class AlarmSettings(Section):
+    """When a machine is called to attention, and when it is an alarm."""
+
+    false_alarm_rate: float = Field(
+        default=0.001, gt=0, le=0.1,
+        description="Expected share of the machine-nights of normal machines on which an alarm is raised.",
+    )  # fmt: skip
+    attention_rate: float = Field(
+        default=0.01, gt=0, le=0.5,
+        description="Expected share of the machine-nights of normal machines without an alarm that are in attention.",
+    )  # fmt: skip
+    clear_nights: int = Field(default=3, ge=1, description="Nights in a row below attention that clear an alarm.")
+    level_jump_db: float = Field(
+        default=12.0, gt=0,
+        description="A night this much louder or quieter than the model's training recordings: unhealthy sensor.",
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _attention_comes_first(self) -> AlarmSettings:
+        if self.attention_rate < self.false_alarm_rate:
+            raise ValueError("attention_rate must not be below false_alarm_rate")
+        return self
+
+
 class EvaluationSettings(Section):
     """How sure a published figure is."""
 
@@ -217,6 +241,7 @@ class Settings(Section):
     features: FeatureSettings = Field(default=FeatureSettings(), description="Backbones")
     fit: FitSettings = Field(default=FitSettings(), description="Detectors, splits and thresholds")
     retrain: RetrainSettings = Field(default=RetrainSettings(), description="Replacing models")
+    alarms: AlarmSettings = Field(default=AlarmSettings(), description="Attention and alarms of a fleet")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
     report: ReportSettings = Field(default=ReportSettings(), description="The published page")
     dask: DaskSettings = Field(default=DaskSettings(), description="Workers")

@@ -1,0 +1,12 @@
+"""Stage 6: what the scores say of each machine and night: a statistic, evidence over nights, a state, an alarm.
+
+Where do I go to ...
+    make one number of a night's recordings               night_scores.py
+    compare a night with a machine's normal nights        reference.py
+    see how such comparisons fall on normal nights        null.py
+    add evidence over nights, raise and clear             chart.py
+    find the level for a stated rate                      levels.py
+    take a fleet through its nights                       replay.py
+    judge the sensor                                      sensors.py
+    gather a night's facts, keep and read its rows        facts.py, nights.py
+"""

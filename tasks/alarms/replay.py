@@ -1,0 +1,225 @@
+"""A fleet's nights one after the other, from the first on: what a night says rests on that night and earlier ones alone.
+
+Nothing is carried over from run to run but the nights' own scores, so that any night can be judged again and comes out
+the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.alarms.chart import Bools, Charts, Ints
+from tasks.alarms.levels import MIN_REFERENCE_NIGHTS, levels, striking
+from tasks.alarms.null import Null, fleet_effect, normal_scores
+from tasks.alarms.reference import Floats, Reference, leave_one_out
+from tasks.settings import AlarmSettings
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A model's nights of normal sound, as scored by models that had not heard them.
+
+    Attributes:
+        nights: their dates.
+        scores: float64 (night,): their night scores.
+        recordings: how many a night has, on average.
+    """
+
+    nights: tuple[str, ...]
+    scores: Floats
+    recordings: float
+
+
+@dataclass(frozen=True)
+class Night:
+    """One night of a fleet; arrays are (machine,).
+
+    Attributes:
+        date: of the night.
+        scores: float64: night scores, NaN where there is none.
+        recordings: int64: how many recordings each is of.
+        models: for each machine the name of the model that scored, None where none did.
+        normal, abnormal: labelled so by people.
+    """
+
+    date: str
+    scores: Floats
+    recordings: Ints
+    models: Sequence[str | None]
+    normal: Bools
+    abnormal: Bools
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a night said of each machine; arrays are (machine,), dates None and numbers NaN where there is none.
+
+    Attributes:
+        reference_nights: int64.
+        fleet_effect: float64, of the machine's type.
+        statistic, p_value, evidence, level_attention, level_alarm: float64.
+        attention, alarm, new_alarm: bool; an alarm is attention, too.
+        alarm_since, onset: dates.
+        reasons: in words, None where there is nothing to say.
+    """
+
+    date: str
+    reference_nights: Ints
+    fleet_effect: Floats
+    statistic: Floats
+    p_value: Floats
+    evidence: Floats
+    level_attention: Floats
+    level_alarm: Floats
+    attention: Bools
+    alarm: Bools
+    new_alarm: Bools
+    alarm_since: list[str | None]
+    onset: list[str | None]
+    reasons: list[str | None]
+
+
+def replay(
+    types: Sequence[str], nights: Sequence[Night], calibrations: Mapping[str, Calibration], settings: AlarmSettings
+) -> Iterator[Verdict]:
+    """Yield the verdict of each night.
+
+    Args:
+        types: the type of each machine: those of one type share a fleet effect and, if they are enough, a null.
+        nights: in their order.
+        calibrations: of every model that the nights name; a name belongs to one machine.
+        settings: rates and hysteresis.
+    """
+    fleet = _Fleet(np.array(types, dtype=object), calibrations, settings)
+    dates = [night.date for night in nights]
+    for index, night in enumerate(nights):
+        yield fleet.judge(index, night, dates)
+
+
+class _Fleet:
+    """The charts of a fleet and the nulls of its types, as of one night."""
+
+    def __init__(
+        self, types: NDArray[np.object_], calibrations: Mapping[str, Calibration], settings: AlarmSettings
+    ) -> None:
+        size = len(types)
+        self.types, self.calibrations, self.settings = types, calibrations, settings
+        self.charts = Charts.begin(Reference.of(np.empty((size, 0))))
+        self.models: list[str | None] = [None] * size
+        self.usual_recordings = np.full(size, np.nan)
+        self.begun_with = np.zeros(size, dtype=np.int64)
+        self.heard: dict[str, dict[str, Calibration]] = {name: {} for name in sorted(set(types))}
+        self.nulls: dict[str, Null] = {}
+
+    def judge(self, index: int, night: Night, dates: Sequence[str]) -> Verdict:
+        """Take the fleet through one night."""
+        self._meet(night.models)
+        charts, size = self.charts, len(self.types)
+        reference_nights = charts.reference.count.astype(np.int64)
+        spread = np.sqrt(np.fmax(1.0, self.usual_recordings / np.maximum(night.recordings, 1)))
+        raw = np.where(
+            reference_nights >= MIN_REFERENCE_NIGHTS, charts.reference.statistic(night.scores, spread), np.nan
+        )
+        statistic, p_value, normal, effect = raw.copy(), np.full(size, np.nan), np.full(size, np.nan), np.zeros(size)
+        for name, null in self.nulls.items():
+            mine = self.types == name
+            effect[mine] = fleet_effect(raw[mine & (charts.alarm_since < 0)])
+            statistic[mine] -= effect[mine]
+            p_value[mine] = null.p_values(statistic[mine])
+            normal[mine] = normal_scores(p_value[mine], len(null.statistics))
+        there = np.isfinite(normal)
+        charts.accumulate(normal, index)
+        self.begun_with = np.where(there & (charts.age == 1), reference_nights, self.begun_with)
+        level_alarm, level_attention = self._levels(there)
+        single = striking(p_value, self.settings.attention_rate)
+        new = charts.judge(there, index, (level_alarm, level_attention), single, self.settings.clear_nights)
+        evidence = np.where(charts.age > 0, charts.evidence, np.nan)
+        charts.trust(night.normal)
+        new &= ~night.normal
+        charts.remember(night.scores, joins_now=night.normal, never=night.abnormal)
+        onset = np.where(charts.alarm_since >= 0, charts.onset, np.where(charts.attention, charts.rise, -1))
+        return Verdict(
+            date=night.date,
+            reference_nights=reference_nights,
+            fleet_effect=np.where(there & (effect != 0), effect, np.nan),
+            statistic=np.where(there, statistic, np.nan),
+            p_value=p_value,
+            evidence=np.where(night.normal & (charts.age > 0), 0.0, evidence),
+            level_attention=level_attention,
+            level_alarm=level_alarm,
+            attention=charts.attention.copy(),
+            alarm=charts.alarm_since >= 0,
+            new_alarm=new,
+            alarm_since=_dates(charts.alarm_since, dates),
+            onset=_dates(onset, dates),
+            reasons=[self._reason(machine, night, bool(there[machine])) for machine in range(size)],
+        )
+
+    def _meet(self, models: Sequence[str | None]) -> None:
+        """Begin a new chart for each machine whose model is another one, and let its nights into the null."""
+        new = [machine for machine, model in enumerate(models) if model is not None and model != self.models[machine]]
+        if not new:
+            return
+        size = len(self.types)
+        longest = max(len(self.calibrations[str(models[machine])].scores) for machine in new)
+        scores = np.full((size, longest), np.nan)
+        for machine in new:
+            model = str(models[machine])
+            calibration = self.calibrations[model]
+            scores[machine, : len(calibration.scores)] = calibration.scores
+            self.models[machine] = model
+            self.usual_recordings[machine] = calibration.recordings
+            self.heard[self.types[machine]][model] = calibration
+        which = np.zeros(size, dtype=bool)
+        which[new] = True
+        self.charts.restart(which, Reference.of(scores))
+        tables = {name: _leave_one_out(list(heard.values())) for name, heard in self.heard.items() if heard}
+        whole_fleet = Null.of_all([*tables.values()])
+        for name, table in tables.items():
+            null = Null.of(table)
+            self.nulls[name] = null if null.supports(self.settings.false_alarm_rate) else whole_fleet
+
+    def _levels(self, there: Bools) -> tuple[Floats, Floats]:
+        """Return alarm and attention levels, NaN where there is no statistic or the fleet does not support the rate."""
+        settings, found = self.settings, (np.full(len(there), np.nan), np.full(len(there), np.nan))
+        for name, null in self.nulls.items():
+            for count in np.unique(self.begun_with[there & (self.types == name)]):
+                which = there & (self.types == name) & (self.begun_with == count)
+                made = levels(int(count), null.autocorrelation, settings)
+                rates = (settings.false_alarm_rate, settings.attention_rate / 2)
+                for values, level, rate in zip(found, made.at(self.charts.age[which]), rates, strict=True):
+                    values[which] = level if null.supports(rate) else np.nan
+        return found
+
+    def _reason(self, machine: int, night: Night, there: bool) -> str | None:  # noqa: FBT001 - a fact, no switch
+        if not np.isfinite(night.scores[machine]):
+            return None
+        if not there:
+            count = int(self.charts.reference.count[machine])
+            if count < MIN_REFERENCE_NIGHTS:
+                return f"{count} reference nights; a statistic needs {MIN_REFERENCE_NIGHTS}"
+            return "its reference nights do not differ from each other"
+        null, rate = self.nulls[self.types[machine]], self.settings.false_alarm_rate
+        if null.supports(rate):
+            return None
+        count = len(null.statistics)
+        return f"{count} commissioning nights of the fleet support no alarm rate below {1 / (count + 1):.2g}; asked for {rate:g}"
+
+
+def _leave_one_out(calibrations: Sequence[Calibration]) -> Floats:
+    """Return leave-one-out statistics (model, night) in calendar order, the fleet effect of each night taken off."""
+    dates = sorted({date for calibration in calibrations for date in calibration.nights})
+    column = {date: index for index, date in enumerate(dates)}
+    scores = np.full((len(calibrations), len(dates)), np.nan)
+    for row, calibration in enumerate(calibrations):
+        scores[row, [column[date] for date in calibration.nights]] = calibration.scores
+    statistics = leave_one_out(scores)
+    return statistics - np.array([fleet_effect(column) for column in statistics.T])
+
+
+def _dates(indices: Ints, dates: Sequence[str]) -> list[str | None]:
+    return [dates[index] if index >= 0 else None for index in indices.tolist()]
