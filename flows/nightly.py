@@ -87,4 +87,4 @@ def _report(summary: RunSummary, tonight: Work, night: str) -> None:
     summary.night = night
     catalog = tonight.catalog(tonight.open_lake())
     summary.silent = [machine.label for machine in silent_machines(catalog, tonight.scope)]
-    run_stages(summary, tonight, (), ("evaluate", "report"))
+    run_stages(summary, tonight, (), ("alarms", "evaluate", "report"))

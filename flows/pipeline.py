@@ -13,6 +13,7 @@ from flows.cluster import workers
 from flows.stage_progress import progress_artifacts
 from flows.summary import Problem, RunSummary
 from storage.errors import BadConfiguration, HumwatchError, TerminalError, WeightsNotFound
+from tasks.alarms.task import judge_nights
 from tasks.detectors.task import fit_models
 from tasks.evaluation.task import evaluate_scores
 from tasks.features.task import compute_features
@@ -23,7 +24,7 @@ from tasks.scoring.task import score_recordings
 from tasks.spectrograms.task import compute_spectrograms
 from tasks.work import Work
 
-StageName = Literal["ingest", "spectrograms", "features", "fit", "score", "evaluate", "report"]
+StageName = Literal["ingest", "spectrograms", "features", "fit", "score", "alarms", "evaluate", "report"]
 STAGES: tuple[StageName, ...] = ("ingest", "spectrograms", "features", "fit", "score", "evaluate", "report")
 _NEED_BACKBONES = {"features", "fit", "score"}
 
@@ -100,6 +101,9 @@ def run_stages(summary: RunSummary, work: Work, sources: Sequence[str], stages: 
     if "score" in stages:
         with timed(summary, "score"):
             summary.recordings_scored += score_recordings(work).recordings_scored
+    if "alarms" in stages:
+        with timed(summary, "alarms"):
+            judge_nights(work)
     summary.count(work)
     if "evaluate" in stages or "report" in stages:
         with timed(summary, "evaluate"):

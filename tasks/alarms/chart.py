@@ -1,9 +1,9 @@
 """Evidence of a sustained change over nights, and the alarm that is raised and cleared by it.
 
 Evidence is Page's CUSUM ("Continuous inspection schemes", Biometrika 41, 1954): S = max(0, S + z - k) over the normal
-scores z of the nights, k = 1/2, the best for a shift of one standard deviation (Moustakides, "Optimal stopping times for
-detecting changes in distributions", Annals of Statistics 14, 1986). The change is dated to the night after its last zero.
-S ends at the alarm level: what lies above would only delay the clearing.
+scores z of the nights, k = 1/2, the best for a shift of one standard deviation (Moustakides, "Optimal stopping times
+for detecting changes in distributions", Annals of Statistics 14, 1986). The change is dated to the night after its last
+zero. S ends at the alarm level: what lies above would only delay the clearing.
 
 A machine that is in no attention lets a night join its reference `GUARD_NIGHTS` later, so that a change has to show
 itself within these nights before it can be taken for normal; attention empties the queue.
@@ -103,7 +103,9 @@ class Charts:
         self.attention = np.where(there, striking | (self.evidence >= np.fmin(attention, alarm)), self.attention)
         self.calm[there] = np.where(self.attention, 0, self.calm + 1)[there]
         cleared = there & (self.calm >= clear_nights)
-        self.alarm_since[cleared], self.onset[cleared] = -1, -1
+        over = cleared & (self.alarm_since >= 0)
+        self.evidence[over], self.rise[over] = 0.0, -1  # what raised the old alarm shall not raise the next
+        self.alarm_since[over], self.onset[over] = -1, -1
         return new
 
     def remember(self, night_scores: Floats, joins_now: Bools | None = None, never: Bools | None = None) -> None:

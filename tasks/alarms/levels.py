@@ -62,7 +62,7 @@ def _simulated(count: int, autocorrelation: float, settings: AlarmSettings) -> L
 
     def one_night() -> Floats:
         nonlocal last
-        last = autocorrelation * last + step * generator.normal(size=size)
+        last = np.asarray(autocorrelation * last + step * generator.normal(size=size))
         return last
 
     commissioning = np.stack([one_night() for _ in range(count)], axis=1)

@@ -3,7 +3,7 @@
 Student's t is exact for normal night scores only. So a statistic is not read off the normal distribution but ranked
 among the leave-one-night-out statistics of the commissioning nights of all machines: p = (1 + number at least as large)
 / (N + 1), the conformal p-value (Vovk, Gammerman & Shafer, *Algorithmic Learning in a Random World*, 2005). N nights of
-a whole fleet support rates that those of one machine cannot. It rests on machines whose night scores have a common shape
+a whole fleet support rates that those of one machine cannot. It rests on machines whose night scores have one shape,
 apart from mean and spread.
 """
 

@@ -50,7 +50,7 @@ class Reference:
     def without(self, scores: Floats) -> Reference:
         """Return the reference without one of its nights; where that is NaN, all of it."""
         other = Reference(self.count.copy(), self.mean.copy(), self.squares.copy())
-        other._change(scores, -1.0)  # noqa: SLF001 - its own class
+        other._change(scores, -1.0)
         return other
 
     def statistic(self, scores: Floats, spread: Floats | float = 1.0) -> Floats:
@@ -65,7 +65,7 @@ class Reference:
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = np.sqrt(self.squares / (self.count - 1)) * np.sqrt(spread**2 + 1 / self.count)
             t = np.where(self.squares > 0, (scores - self.mean) / scale, np.nan)
-        return -ndtri(np.clip(stdtr(self.count - 1, -t), _SMALLEST, _LARGEST))
+        return np.asarray(-ndtri(np.clip(stdtr(self.count - 1, -t), _SMALLEST, _LARGEST)))
 
     def _change(self, scores: Floats, sign: float) -> None:
         there = np.isfinite(scores)

@@ -1,4 +1,4 @@
-"""A fleet's nights one after the other, from the first on: what a night says rests on that night and earlier ones alone.
+"""A fleet's nights one after the other: what a night says rests on that night and earlier ones alone.
 
 Nothing is carried over from run to run but the nights' own scores, so that any night can be judged again and comes out
 the same.
@@ -14,24 +14,10 @@ from numpy.typing import NDArray
 
 from tasks.alarms.chart import Bools, Charts, Ints
 from tasks.alarms.levels import MIN_REFERENCE_NIGHTS, levels, striking
+from tasks.alarms.night_scores import Calibration
 from tasks.alarms.null import Null, fleet_effect, normal_scores
 from tasks.alarms.reference import Floats, Reference, leave_one_out
 from tasks.settings import AlarmSettings
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """A model's nights of normal sound, as scored by models that had not heard them.
-
-    Attributes:
-        nights: their dates.
-        scores: float64 (night,): their night scores.
-        recordings: how many a night has, on average.
-    """
-
-    nights: tuple[str, ...]
-    scores: Floats
-    recordings: float
 
 
 @dataclass(frozen=True)
@@ -207,7 +193,8 @@ class _Fleet:
         if null.supports(rate):
             return None
         count = len(null.statistics)
-        return f"{count} commissioning nights of the fleet support no alarm rate below {1 / (count + 1):.2g}; asked for {rate:g}"
+        least = f"{1 / (count + 1):.2g}"
+        return f"{count} commissioning nights of the fleet support no alarm rate below {least}; asked for {rate:g}"
 
 
 def _leave_one_out(calibrations: Sequence[Calibration]) -> Floats:
@@ -218,7 +205,8 @@ def _leave_one_out(calibrations: Sequence[Calibration]) -> Floats:
     for row, calibration in enumerate(calibrations):
         scores[row, [column[date] for date in calibration.nights]] = calibration.scores
     statistics = leave_one_out(scores)
-    return statistics - np.array([fleet_effect(column) for column in statistics.T])
+    effects: Floats = np.array([fleet_effect(column) for column in statistics.T])
+    return np.asarray(statistics - effects)
 
 
 def _dates(indices: Ints, dates: Sequence[str]) -> list[str | None]:

@@ -125,6 +125,7 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
     folds = make_folds(list(unit.training["batch"]), unit.fit.calibration_folds, unit.variant.seed)
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)
     limit, reason = threshold(fitted.calibration_scores, unit.fit.false_alarm_rate)
+    finite = np.isfinite(fitted.calibration_scores)
     passport = {
         "machine": unit.machine.label,
         "backbone": unit.variant.backbone,
@@ -133,7 +134,8 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
         "settings": {"fit": unit.fit.model_dump(mode="json"), **unit.embedding.model_dump(mode="json")},
         "training": unit.fit.training,
         "training_recordings": list(unit.training["recording_id"]),
-        "calibration_scores": [score for score in fitted.calibration_scores.tolist() if np.isfinite(score)],
+        "calibration_scores": fitted.calibration_scores[finite].tolist(),
+        "calibration_batches": unit.training["batch"][finite].tolist(),
         "false_alarm_rate": unit.fit.false_alarm_rate,
         "threshold": limit,
         "threshold_reason": reason,

@@ -11,6 +11,8 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from storage.keys import digest, path_component
 from storage.reports import is_published, publish, set_latest
+from tasks.alarms.nights import read_night
+from tasks.alarms.published import alarms_json, alarms_of
 from tasks.catalog import silent_machines
 from tasks.detectors.fit import versions
 from tasks.evaluation.kept import Evaluation, read_evaluation, read_scores, score_paths
@@ -33,6 +35,7 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
     everything = work.catalog(lake)
     catalog, silent = everything.within(work.scope), silent_machines(everything, work.scope)
     rejected = rejected_table(catalog)
+    machines = read_night(lake, work)
     counts = {name: int(summary[name]) for name in ("listed", "accepted", "rejected")}
     contents = {
         "evaluation": evaluation_id,
@@ -41,6 +44,7 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
         "counts": counts,
         "degraded": summary["degraded"],
         "silent": [machine.label for machine in silent],
+        "machines": None if machines is None else machines.to_json(orient="values", double_precision=15),
         "versions": versions(),
     }
     kind = f"night-{'-'.join(sorted(work.scope.batches))}" if work.scope.batches else "evaluation"
@@ -76,6 +80,9 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
         )
         tables = {**vars(evaluation), "scores": scores, "rejected": rejected}
         files = {**files_of(tables), "index.html": page.encode()}
+        if machines is not None:
+            alarms = alarms_of(machines)
+            files |= {**files_of({"machines": machines, "alarms": alarms}), "alarms.json": alarms_json(alarms)}
         published = {
             **summary,
             "report_id": report_id,

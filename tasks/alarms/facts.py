@@ -1,0 +1,99 @@
+"""What is known of each machine's night before it is judged: counts, night score, model, level, label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from storage.models import Machine
+from tasks.alarms.night_scores import night_score
+from tasks.alarms.sensors import unhealthy
+from tasks.catalog import MACHINE, by_machine
+from tasks.settings import AlarmSettings
+
+Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
+"""By machine and version of its model."""
+
+_NO_MODEL = "no model yet: its commissioning window is not over, or holds too few recordings"
+_TRAINED_ON = "the night is in the training set of its model"
+_UNSCORED = "its accepted recordings have no score"
+
+
+def night_facts(
+    night: str, recordings: pd.DataFrame, scores: pd.DataFrame, passports: Passports, settings: AlarmSettings
+) -> pd.DataFrame:
+    """Return one row for every machine heard up to the night: the columns of `storage.tables.MACHINE_NIGHTS` known now.
+
+    `state` and `reason` are None unless the facts alone decide them.
+
+    Args:
+        night: its date, a batch.
+        recordings: of the whole lake, columns of `tasks.catalog.Catalog.recordings`.
+        scores: the night's, columns of `storage.tables.SCORES`, of one variant.
+        passports: of every model that made them.
+        settings: when a level is a jump.
+    """
+    known = by_machine(recordings[recordings["batch"] <= night])
+    heard, scored = by_machine(recordings[recordings["batch"] == night]), by_machine(scores)
+    rms_dbfs = recordings.set_index("recording_id")["rms_dbfs"]
+    return pd.DataFrame(
+        [
+            {
+                **dict(zip(MACHINE, (machine.site, machine.machine_type, machine.machine_id, machine.condition),
+                           strict=True)),
+                "night": night,
+                **_facts(machine, heard.get(machine, recordings[:0]), scored.get(machine, scores[:0]), passports,
+                         rms_dbfs, settings),
+            }
+            for machine in known
+        ]
+    )  # fmt: skip
+
+
+def _facts(
+    machine: Machine,
+    recordings: pd.DataFrame,
+    scores: pd.DataFrame,
+    passports: Passports,
+    rms_dbfs: pd.Series[float],
+    settings: AlarmSettings,
+) -> dict[str, Any]:
+    judged = scores[scores["p_value"].notna()]
+    version = None if scores.empty else str(scores["model_version"].iloc[0])
+    passport = None if version is None else passports[machine, version]
+    usual_rms_dbfs = float(rms_dbfs.reindex(passport["training_recordings"]).median()) if passport else float("nan")
+    facts: dict[str, Any] = {
+        "n_recordings": len(recordings),
+        "n_rejected": int((recordings["status"] == "rejected").sum()),
+        "n_scored": len(judged),
+        "score_mean": float(judged["score"].mean()),
+        "night_score": float("nan"),
+        "model_version": version,
+        "rms_dbfs_median": float(recordings["rms_dbfs"].median()),
+        "clipped_fraction": float(recordings["clipped_fraction"].median()),
+        "label": label_of(recordings["label"]),
+        "state": None,
+        "reason": None,
+    }
+    if recordings.empty:
+        return facts | {"state": "silent"}
+    level, rejected = facts["rms_dbfs_median"], facts["n_rejected"]
+    if broken := unhealthy(len(recordings), rejected, level, usual_rms_dbfs, settings.level_jump_db):
+        return facts | {"state": "unhealthy_sensor", "reason": broken}
+    if passport is None:
+        return facts | {"state": "no_model", "reason": _NO_MODEL}
+    if judged.empty:
+        trained_on = bool(scores["in_training"].any())
+        return facts | {"state": "no_model" if trained_on else None, "reason": _TRAINED_ON if trained_on else _UNSCORED}
+    p_values = judged["p_value"].to_numpy(np.float64)
+    return facts | {"night_score": night_score(p_values, len(passport["calibration_scores"]))}
+
+
+def label_of(labels: pd.Series[str]) -> str | None:
+    """Return the label of a night: `abnormal` if one of its recordings is, `normal` if all are."""
+    if (labels == "abnormal").any():
+        return "abnormal"
+    return "normal" if len(labels) and (labels == "normal").all() else None
