@@ -17,9 +17,9 @@ from tasks.settings import AlarmSettings
 Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
 """By machine and version of its model."""
 
-_NO_MODEL = "no model yet: its commissioning window is not over, or holds too few recordings"
-_TRAINED_ON = "the night is in the training set of its model"
-_UNSCORED = "its accepted recordings have no score"
+# The same whether the night is judged before there is a model or after it was trained on the night.
+_NO_MODEL = "no model yet that was not trained on this night: its commissioning lasts, or holds too few recordings"
+_UNSCORED = "none of its recordings has a score"
 
 
 def night_facts(
@@ -61,8 +61,9 @@ def _facts(
     rms_dbfs: pd.Series[float],
     settings: AlarmSettings,
 ) -> dict[str, Any]:
-    judged = scores[scores["p_value"].notna()]
-    version = None if scores.empty else str(scores["model_version"].iloc[0])
+    heard_first = scores[~scores["in_training"].astype(bool)]
+    judged = heard_first[heard_first["p_value"].notna()]
+    version = None if heard_first.empty else str(heard_first["model_version"].iloc[0])
     passport = None if version is None else passports[machine, version]
     usual_rms_dbfs = float(rms_dbfs.reindex(passport["training_recordings"]).median()) if passport else float("nan")
     facts: dict[str, Any] = {
@@ -86,8 +87,7 @@ def _facts(
     if passport is None:
         return facts | {"state": "no_model", "reason": _NO_MODEL}
     if judged.empty:
-        trained_on = bool(scores["in_training"].any())
-        return facts | {"state": "no_model" if trained_on else None, "reason": _TRAINED_ON if trained_on else _UNSCORED}
+        return facts | {"reason": _UNSCORED}
     p_values = judged["p_value"].to_numpy(np.float64)
     return facts | {"night_score": night_score(p_values, len(passport["calibration_scores"]))}
 

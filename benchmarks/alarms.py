@@ -1,0 +1,289 @@
+"""Alarms against the truth: `python benchmarks/alarms.py fault-free` and `python benchmarks/alarms.py fleet`.
+
+fault-free: simulated recording scores of 1,000 machines without a fault, of several shapes; the observed rate of new
+    alarms beside the stated one with its binomial interval; then a tenth of the machines shifted: the detection floor.
+fleet: `humwatch simulate` and `humwatch nightly` on fleets whose faults grow from a known night on, one fleet a size.
+
+Seeds given by `--seeds` are for reported figures; the method was designed on others (docs/alarms.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import binom
+
+from tasks.alarms.night_scores import Calibration, calibration_of, night_score
+from tasks.alarms.replay import Night, Verdict, replay
+from tasks.detectors.calibration import p_values
+from tasks.settings import AlarmSettings
+from tasks.simulation import FleetPlan, simulate
+
+Floats = NDArray[np.float64]
+
+MACHINES, COMMISSIONING, NIGHTS, RECORDINGS = 1000, 14, 60, 10
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How scores are drawn: of recordings, of what their night has in common, of what the fleet's night has."""
+
+    name: str
+    recording: str
+    night: str
+    autocorrelation: float = 0.0
+    fleet: float = 0.0
+
+
+SHAPES = (
+    Shape("normal", "normal", "normal"),
+    Shape("skewed (lognormal, gamma nights)", "lognormal", "gamma"),
+    Shape("heavy-tailed (t3, t4 nights)", "t3", "t4"),
+    Shape("normal, fleet-wide weather", "normal", "normal", fleet=0.5),
+    Shape("normal, nights correlated 0.3", "normal", "normal", autocorrelation=0.3),
+    Shape("skewed, correlated, weather", "lognormal", "gamma", autocorrelation=0.3, fleet=0.5),
+)
+
+
+def draw(generator: np.random.Generator, kind: str, size: tuple[int, ...]) -> Floats:
+    """Return independent numbers of mean 0 and variance 1."""
+    if kind == "lognormal":
+        variance = 0.64
+        mean = np.exp(variance / 2)
+        return (generator.lognormal(sigma=0.8, size=size) - mean) / (mean * np.sqrt(np.expm1(variance)))
+    if kind == "gamma":
+        return (generator.gamma(4.0, size=size) - 4) / 2
+    if kind in {"t3", "t4"}:
+        freedom = int(kind[1])
+        return generator.standard_t(freedom, size) / np.sqrt(freedom / (freedom - 2))
+    return generator.normal(size=size)
+
+
+def scores_of(shape: Shape, generator: np.random.Generator, nights: int) -> Floats:
+    """Return recording scores (machine, night, recording): each machine's on a scale of its own, variance 1.5 of it."""
+    innovations = draw(generator, shape.night, (MACHINES, nights))
+    common = np.empty_like(innovations)
+    common[:, 0] = innovations[:, 0]
+    for night in range(1, nights):
+        common[:, night] = shape.autocorrelation * common[:, night - 1]
+        common[:, night] += np.sqrt(1 - shape.autocorrelation**2) * innovations[:, night]
+    fleet = shape.fleet * generator.normal(size=(1, nights, 1))
+    scores = (
+        draw(generator, shape.recording, (MACHINES, nights, RECORDINGS)) + np.sqrt(0.5) * common[:, :, None] + fleet
+    )
+    return generator.lognormal(size=(MACHINES, 1, 1)) * scores + 5 * generator.normal(size=(MACHINES, 1, 1))
+
+
+def watch(scores: Floats, settings: AlarmSettings) -> list[Verdict]:
+    """Return the verdicts of the nights after commissioning, as the alarms stage gives them."""
+    dates = [f"night {night:03d}" for night in range(scores.shape[1])]
+    names = [f"machine {machine}" for machine in range(MACHINES)]
+    calibrations: dict[str, Calibration] = {}
+    night_scores = np.empty((MACHINES, scores.shape[1] - COMMISSIONING))
+    for machine, name in enumerate(names):
+        commissioning = scores[machine, :COMMISSIONING].ravel()
+        passport = {
+            "calibration_scores": commissioning.tolist(),
+            "calibration_batches": np.repeat(dates[:COMMISSIONING], RECORDINGS).tolist(),
+            "settings": {"fit": {"calibration_folds": 5}},
+        }
+        calibrations[name] = calibration_of(passport)
+        ranks = p_values(scores[machine, COMMISSIONING:], commissioning)
+        night_scores[machine] = [night_score(of_night, len(commissioning)) for of_night in ranks]
+    recordings, nobody = np.full(MACHINES, RECORDINGS), np.zeros(MACHINES, dtype=bool)
+    nights = [
+        Night(date, night_scores[:, index], recordings, names, nobody, nobody)
+        for index, date in enumerate(dates[COMMISSIONING:])
+    ]
+    return list(replay(["fan"] * MACHINES, nights, calibrations, settings))
+
+
+def false_alarms(seeds: Sequence[int], settings: AlarmSettings) -> Iterator[list[str]]:
+    """Yield a row for each shape: observed and stated alarms."""
+    rate = settings.false_alarm_rate
+    for shape in SHAPES:
+        raised = at_risk = machines = attention = 0
+        for seed in seeds:
+            verdicts = watch(scores_of(shape, np.random.default_rng(seed), COMMISSIONING + NIGHTS), settings)
+            new = np.array([verdict.new_alarm for verdict in verdicts])
+            free = ~np.array([verdict.alarm for verdict in verdicts]) | new
+            raised, at_risk, machines = raised + new.sum(), at_risk + free.sum(), machines + new.any(axis=0).sum()
+            attention += (np.array([verdict.attention for verdict in verdicts]) & free).sum()
+        low, high = binom.interval(0.95, int(at_risk), rate)
+        inside = "inside" if low <= raised <= high else "OUTSIDE"
+        yield [shape.name, f"{at_risk}", f"{raised}", f"{low:.0f}-{high:.0f}", inside, f"{raised / at_risk:.5f}",
+               f"{machines}", f"{attention / at_risk:.4f}"]  # fmt: skip
+
+
+def detection(seeds: Sequence[int], settings: AlarmSettings, onset: int = 10) -> Iterator[list[str]]:
+    """Yield a row for each shape and size of a lasting shift of all recordings of every tenth machine."""
+    within = (1, 3, 5, 7, 10, 14, 21)
+    for shape in SHAPES[:3]:
+        for size in (0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0):
+            delays: list[float] = []
+            errors: list[int] = []
+            noticed: list[float] = []
+            for seed in seeds:
+                scores = scores_of(shape, np.random.default_rng(seed), COMMISSIONING + onset + max(within))
+                shifted = slice(0, MACHINES // 10)
+                spread = scores[shifted, :COMMISSIONING].std(axis=(1, 2))
+                scores[shifted, COMMISSIONING + onset :] += size * spread[:, None, None]
+                verdicts = watch(scores, settings)
+                alarm, attention = (
+                    np.array([getattr(verdict, name)[shifted] for verdict in verdicts])
+                    for name in ("alarm", "attention")
+                )
+                for machine in np.flatnonzero(~alarm[onset - 1]):
+                    delay = _first(alarm[onset:, machine])
+                    delays.append(delay)
+                    noticed.append(_first(attention[onset:, machine]))
+                    if np.isfinite(delay):
+                        dated = verdicts[onset + int(delay) - 1].onset[machine]
+                        errors.append(int(str(dated).split()[1]) - COMMISSIONING - onset)
+            shares = [f"{np.mean(np.array(delays) <= nights):.2f}" for nights in within]
+            error = "/".join(f"{value:+.0f}" for value in np.quantile(errors, (0.1, 0.5, 0.9))) if errors else ""
+            yield [shape.name.partition(" ")[0], f"{size:g}", f"{np.mean(np.array(noticed) <= 1):.2f}", *shares, error]
+
+
+def _first(flags: NDArray[np.bool_]) -> float:
+    return float(np.argmax(flags)) + 1 if flags.any() else float("inf")
+
+
+def fault_free(seeds: Sequence[int], rate: float, console: Console) -> None:
+    """Print both tables for simulated scores."""
+    settings = AlarmSettings(false_alarm_rate=rate, attention_rate=max(0.01, rate))
+    table = Table(
+        title=f"{MACHINES} machines without a fault, {NIGHTS} nights, seeds {list(seeds)}: new alarms, stated {rate:g}"
+    )
+    for column in ("shape", "machine-nights", "alarms", "95 % interval", "", "rate", "machines", "attention"):
+        table.add_column(column, justify="left" if column == "shape" else "right")
+    for row in false_alarms(seeds, settings):
+        table.add_row(*row)
+    console.print(table)
+    floor = Table(
+        title="Lasting shift, in standard deviations of recording scores: share in alarm within so many nights"
+    )
+    for column in ("shape", "shift", "attention 1", "1", "3", "5", "7", "10", "14", "21", "onset error 10/50/90 %"):
+        floor.add_column(column, justify="right")
+    for row in detection(seeds, settings):
+        floor.add_row(*row)
+    console.print(floor)
+
+
+def fleet_run(plan: FleetPlan, rate: float, backbone: str) -> pd.DataFrame:
+    """Simulate a fleet, send it through `humwatch nightly`, return its machine-nights with the truth."""
+    with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
+        root = Path(folder)
+        fleet = simulate(plan, root / "nights", workers=2)
+        settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.image_size_px=64",
+                    "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
+        command = [sys.executable, "-m", "flows", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
+                   "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
+        for assignment in settings:
+            command += ["--set", assignment]
+        ran = subprocess.run(command, check=False, capture_output=True, text=True)
+        if ran.returncode not in (0, 3):
+            raise RuntimeError(ran.stdout + ran.stderr)
+        nights = pd.concat([pd.read_parquet(path) for path in sorted((root / "lake/nights").rglob("*.parquet"))])
+        truth = pd.read_csv(fleet.machines_csv)
+    return nights.merge(
+        truth[["machine_type", "machine_id", "fault", "fault_onset"]], on=["machine_type", "machine_id"]
+    )
+
+
+def growing_faults(seeds: Sequence[int], sizes: Sequence[float], rate: float, backbone: str, console: Console) -> None:
+    """Print what became of faults that grow from a known night on."""
+    table = Table(title=f"Growing faults, {backbone} and mahalanobis, seeds {list(seeds)}, stated rate {rate:g}")
+    for column in ("size on last night", "faults", "alarms", "attention", "delay 10/50/90 %", "onset error 10/50/90 %",
+                   "machine-nights without fault", "false alarms", "95 % interval"):  # fmt: skip
+        table.add_column(column, justify="right")
+    for size in sizes:
+        runs = []
+        for seed in seeds:
+            plan = FleetPlan(
+                machines=36, nights=30, snr_db=6.0, seed=seed, recordings_per_night=3, duration_s=2.0,
+                types=("fan", "pump", "slider"), fault_fraction=0.4, fault_size=size, commissioning_nights=14,
+            )  # fmt: skip
+            runs.append(fleet_run(plan, rate, backbone).assign(seed=seed))
+        nights = pd.concat(runs, ignore_index=True)
+        table.add_row(f"{size:g}", *_judged(nights, rate))
+        console.print(_by_kind(nights, size))
+    console.print(table)
+
+
+def _judged(nights: pd.DataFrame, rate: float) -> list[str]:
+    faulty = nights["fault_onset"].notna()
+    before = ~faulty | (nights["night"] < nights["fault_onset"].astype(str))
+    at_risk = nights[before & nights["statistic"].notna() & (nights["alarm_since"].isna() | nights["new_alarm"])]
+    faults = _faults(nights)
+    raised = faults["delay"].dropna()
+    low, high = binom.interval(0.95, len(at_risk), rate)
+    return [str(len(faults)), f"{len(raised)} ({len(raised) / len(faults):.0%})", f"{faults['noticed'].mean():.0%}",
+            _quantiles(raised), _quantiles(faults["onset_error"].dropna()), str(len(at_risk)),
+            str(int(at_risk["new_alarm"].sum())), f"{low:.0f}-{high:.0f}"]  # fmt: skip
+
+
+def _faults(nights: pd.DataFrame) -> pd.DataFrame:
+    """Return one row a fault that was not preceded by a standing alarm: delay and error of its onset in nights."""
+    rows = []
+    for _, machine in nights[nights["fault_onset"].notna()].groupby(["seed", "machine_type", "machine_id"]):
+        onset = machine["fault_onset"].iloc[0]
+        after = machine[machine["night"] >= onset]
+        if after["alarm_since"].lt(onset).any():
+            continue
+        alarms, noticed = after[after["new_alarm"]], after["state"].isin(["attention", "alarm"]).any()
+        first = alarms.iloc[0] if len(alarms) else None
+        rows.append({
+            "fault": machine["fault"].iloc[0],
+            "noticed": noticed,
+            "delay": _nights(onset, first["night"]) + 1 if first is not None else np.nan,
+            "onset_error": _nights(onset, first["onset"]) if first is not None else np.nan,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _by_kind(nights: pd.DataFrame, size: float) -> Table:
+    table = Table(title=f"size {size:g} by kind")
+    for column in ("fault", "faults", "alarms"):
+        table.add_column(column)
+    for kind, rows in _faults(nights).groupby("fault"):
+        table.add_row(str(kind), str(len(rows)), str(int(rows["delay"].notna().sum())))
+    return table
+
+
+def _nights(first: str, last: str) -> int:
+    return (pd.Timestamp(last) - pd.Timestamp(first)).days
+
+
+def _quantiles(values: pd.Series) -> str:
+    return "/".join(f"{value:.0f}" for value in values.quantile([0.1, 0.5, 0.9])) if len(values) else ""
+
+
+def main() -> None:
+    """Run one of the two."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["fault-free", "fleet"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101])
+    parser.add_argument("--rate", type=float, default=None, help="stated; unset: 0.001 (fault-free), 0.0025 (fleet)")
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 0.75], help="of the faults of a fleet")
+    parser.add_argument("--backbone", default="logmel", help="representation of the fleet's models")
+    given, console = parser.parse_args(), Console(width=160)
+    if given.what == "fault-free":
+        fault_free(given.seeds, given.rate or 0.001, console)
+    else:
+        growing_faults(given.seeds, given.sizes, given.rate or 0.0025, given.backbone, console)
+
+
+if __name__ == "__main__":
+    main()
