@@ -27,7 +27,7 @@ HORIZON_NIGHTS = 100
 """Age from which the levels stay as they are."""
 _SETTLED_NIGHTS = 20
 _EXCEEDING = 16  # simulated machines above the level of a night: its rate is known to a quarter
-_FEWEST = 10_000
+_FEWEST = 4_000
 MIN_REFERENCE_NIGHTS = 5
 # Counts of reference nights for which levels are made; fewer nights need higher levels, so others are rounded down.
 _COUNTS = (5, 6, 7, 8, 10, 12, 14, 17, 21, 28, 40, 60)

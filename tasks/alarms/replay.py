@@ -173,6 +173,8 @@ class _Fleet:
         """Return alarm and attention levels, NaN where there is no statistic or the fleet does not support the rate."""
         settings, found = self.settings, (np.full(len(there), np.nan), np.full(len(there), np.nan))
         for name, null in self.nulls.items():
+            if not null.supports(settings.attention_rate / 2):
+                continue
             for count in np.unique(self.begun_with[there & (self.types == name)]):
                 which = there & (self.types == name) & (self.begun_with == count)
                 made = levels(int(count), null.autocorrelation, settings)

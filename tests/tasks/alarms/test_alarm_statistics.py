@@ -1,0 +1,100 @@
+"""The statistic of a night, its p-value, and the numbers that stand behind them, against independent values."""
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tasks.alarms.night_scores import calibration_of, night_score
+from tasks.alarms.null import MIN_FLEET, Null, fleet_effect
+from tasks.alarms.reference import Reference, leave_one_out
+
+
+def passport(scores, batches, folds=2):
+    return {
+        "calibration_scores": scores,
+        "calibration_batches": batches,
+        "settings": {"fit": {"calibration_folds": folds}},
+    }
+
+
+def test_the_statistic_is_the_prediction_t_statistic_as_a_normal_quantile():
+    nights = np.array([0.1, -0.4, 0.3, 0.9, -0.2, 0.0])
+    t = (1.5 - nights.mean()) / (nights.std(ddof=1) * np.sqrt(1 + 1 / 6))
+    expected = scipy.stats.norm.isf(scipy.stats.t.sf(t, df=5))
+    assert Reference.of(nights[None]).statistic(np.array([1.5]))[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_night_of_fewer_recordings_may_stray_further():
+    nights = np.array([0.1, -0.4, 0.3, 0.9, -0.2, 0.0])
+    t = (1.5 - nights.mean()) / (nights.std(ddof=1) * np.sqrt(4 + 1 / 6))
+    expected = scipy.stats.norm.isf(scipy.stats.t.sf(t, df=5))
+    assert Reference.of(nights[None]).statistic(np.array([1.5]), 2.0)[0] == pytest.approx(expected, rel=1e-9)
+
+
+def test_nights_that_join_one_by_one_make_the_same_reference():
+    nights = np.random.default_rng(0).normal(size=(3, 9))
+    nights[1, 4] = np.nan
+    grown = Reference.of(nights[:, :2])
+    for night in range(2, 9):
+        grown.add(nights[:, night])
+    whole = Reference.of(nights)
+    assert grown.count.tolist() == whole.count.tolist() == [9, 8, 9]
+    np.testing.assert_allclose(grown.mean, np.nanmean(nights, axis=1))
+    np.testing.assert_allclose(grown.squares / (grown.count - 1), np.nanvar(nights, axis=1, ddof=1))
+
+
+def test_leave_one_out_compares_a_night_with_the_others():
+    nights = np.array([[0.1, -0.4, 0.3, 0.9, -0.2, np.nan]])
+    left_out = leave_one_out(nights)
+    others = Reference.of(np.delete(nights, 3, axis=1))
+    assert left_out[0, 3] == pytest.approx(others.statistic(np.array([0.9]))[0])
+    assert np.isnan(left_out[0, 5])
+
+
+@pytest.mark.parametrize("nights", [[[1.0, 1.0, 1.0]], [[1.0]]])
+def test_without_spread_there_is_no_statistic(nights):
+    assert np.isnan(Reference.of(np.array(nights)).statistic(np.array([2.0]))).all()
+
+
+def test_p_values_are_ranks_among_the_nights_of_the_fleet():
+    null = Null.of(np.array([[3.0, 1.0, np.nan], [2.0, 4.0, 0.0]]))
+    values = null.p_values(np.array([5.0, 2.5, 2.0, -1.0, np.nan]))
+    np.testing.assert_allclose(values, [1 / 6, 3 / 6, 4 / 6, 6 / 6, np.nan])
+    assert null.supports(1 / 6)
+    assert not null.supports(0.16)
+
+
+def test_the_fleet_effect_needs_a_fleet():
+    assert fleet_effect(np.arange(MIN_FLEET, dtype=float)) == (MIN_FLEET - 1) / 2
+    assert fleet_effect(np.array([*np.arange(MIN_FLEET - 1), np.nan], dtype=float)) == 0
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_the_autocorrelation_of_nights_is_found_in_spite_of_short_series(correlation):
+    generator = np.random.default_rng(1)
+    nights = np.empty((500, 14))
+    nights[:, 0] = generator.normal(size=500)
+    for night in range(1, 14):
+        nights[:, night] = correlation * nights[:, night - 1]
+        nights[:, night] += np.sqrt(1 - correlation**2) * generator.normal(size=500)
+    assert Null.of(leave_one_out(nights)).autocorrelation == pytest.approx(correlation, abs=0.05)
+
+
+def test_a_night_score_is_the_mean_normal_score_and_bounded():
+    assert night_score(np.array([0.5, 0.1]), 99) == pytest.approx(scipy.stats.norm.isf([0.5, 0.1]).mean())
+    assert night_score(np.array([1.0, 0.01]), 99) == pytest.approx(0.0, abs=1e-9)
+    assert np.isnan(night_score(np.array([]), 99))
+
+
+def test_calibration_nights_are_ranked_among_the_other_recordings():
+    calibration = calibration_of(passport([5.0, 1.0, 2.0, 3.0], ["a", "a", "b", "b"]))
+    ranks = [1 / 4, 4 / 4, 3 / 4, 2 / 4]  # 1 + how many others are at least as large, of 4
+    normal = scipy.stats.norm.isf(np.minimum(ranks, 3 / 4))
+    assert calibration.nights == ("a", "b")
+    np.testing.assert_allclose(calibration.scores, [normal[:2].mean(), normal[2:].mean()])
+    assert calibration.recordings == 2
+
+
+def test_abnormal_nights_and_folds_within_nights_are_no_reference():
+    assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"]), {"b"}).nights == ("a", "c")
+    assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"], folds=4)).nights == ()
