@@ -181,41 +181,40 @@ def fault_free(seeds: Sequence[int], rate: float, console: Console) -> None:
     console.print(floor)
 
 
-def fleet_run(plan: FleetPlan, rate: float, backbone: str) -> pd.DataFrame:
-    """Simulate a fleet, send it through `humwatch nightly`, return its machine-nights with the truth."""
-    with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
-        root = Path(folder)
-        fleet = simulate(plan, root / "nights", workers=2)
-        settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.image_size_px=64",
-                    "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
-        command = [sys.executable, "-m", "flows", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
-                   "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
-        for assignment in settings:
-            command += ["--set", assignment]
-        ran = subprocess.run(command, check=False, capture_output=True, text=True)
-        if ran.returncode not in (0, 3):
-            raise RuntimeError(ran.stdout + ran.stderr)
-        nights = pd.concat([pd.read_parquet(path) for path in sorted((root / "lake/nights").rglob("*.parquet"))])
-        truth = pd.read_csv(fleet.machines_csv)
-    return nights.merge(
-        truth[["machine_type", "machine_id", "fault", "fault_onset"]], on=["machine_type", "machine_id"]
-    )
+def fleet_run(plan: FleetPlan, rate: float, backbone: str, root: Path) -> pd.DataFrame:
+    """Simulate a fleet, send it through `humwatch nightly`, return its machine-nights with `fault`, `fault_onset`."""
+    fleet = simulate(plan, root / "nights", workers=2)
+    settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.image_size_px=64",
+                "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
+    command = [sys.executable, "-m", "flows", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
+               "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
+    for assignment in settings:
+        command += ["--set", assignment]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
+    if ran.returncode not in (0, 3):
+        raise RuntimeError(ran.stdout + ran.stderr)
+    nights = pd.concat([pd.read_parquet(path) for path in sorted((root / "lake/nights").rglob("*.parquet"))])
+    truth = pd.read_csv(fleet.machines_csv).rename(columns={"onset": "fault_onset"})
+    wanted = truth[["machine_type", "machine_id", "fault", "fault_onset"]]
+    return nights.merge(wanted, on=["machine_type", "machine_id"])
 
 
-def growing_faults(seeds: Sequence[int], sizes: Sequence[float], rate: float, backbone: str, console: Console) -> None:
+def growing_faults(given: argparse.Namespace, rate: float, console: Console) -> None:
     """Print what became of faults that grow from a known night on."""
-    table = Table(title=f"Growing faults, {backbone} and mahalanobis, seeds {list(seeds)}, stated rate {rate:g}")
+    table = Table(title=f"Growing faults, {given.backbone} and mahalanobis, seeds {given.seeds}, stated rate {rate:g}")
     for column in ("size on last night", "faults", "alarms", "attention", "delay 10/50/90 %", "onset error 10/50/90 %",
                    "machine-nights without fault", "false alarms", "95 % interval"):  # fmt: skip
         table.add_column(column, justify="right")
-    for size in sizes:
+    for size in given.sizes:
         runs = []
-        for seed in seeds:
+        for seed in given.seeds:
             plan = FleetPlan(
-                machines=36, nights=30, snr_db=6.0, seed=seed, recordings_per_night=3, duration_s=2.0,
-                types=("fan", "pump", "slider"), fault_fraction=0.4, fault_size=size, commissioning_nights=14,
+                machines=given.machines, nights=given.nights, snr_db=6.0, seed=seed, recordings_per_night=3,
+                duration_s=2.0, types=("fan", "pump"), fault_fraction=0.4, fault_size=size, commissioning_nights=14,
             )  # fmt: skip
-            runs.append(fleet_run(plan, rate, backbone).assign(seed=seed))
+            with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
+                root = given.keep / f"{seed}-{size:g}" if given.keep else Path(folder)
+                runs.append(fleet_run(plan, rate, given.backbone, root).assign(seed=seed))
         nights = pd.concat(runs, ignore_index=True)
         table.add_row(f"{size:g}", *_judged(nights, rate))
         console.print(_by_kind(nights, size))
@@ -275,14 +274,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["fault-free", "fleet"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101])
-    parser.add_argument("--rate", type=float, default=None, help="stated; unset: 0.001 (fault-free), 0.0025 (fleet)")
+    parser.add_argument("--rate", type=float, default=None, help="stated; unset: 0.001 (fault-free), 0.005 (fleet)")
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 0.75], help="of the faults of a fleet")
     parser.add_argument("--backbone", default="logmel", help="representation of the fleet's models")
+    parser.add_argument(
+        "--machines", type=int, default=20, help="of a fleet; half fans, half pumps, 40 of 100 with a fault"
+    )
+    parser.add_argument("--nights", type=int, default=26, help="of a fleet, 14 of commissioning included")
+    parser.add_argument("--keep", type=Path, help="keep each fleet and its lake in this folder")
     given, console = parser.parse_args(), Console(width=160)
     if given.what == "fault-free":
         fault_free(given.seeds, given.rate or 0.001, console)
     else:
-        growing_faults(given.seeds, given.sizes, given.rate or 0.0025, given.backbone, console)
+        growing_faults(given, given.rate or 0.005, console)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _PAYLOAD = (
 
 @stage("alarms")
 def judge_nights(work: Work) -> int:
-    """Judge the night in scope and those before it that were not; emit an event for each new alarm; return how many.
+    """Judge the night in scope and those before it that were not; return how many new alarms Prefect was told of.
 
     A run on a part of the machines judges nothing: an alarm is a matter of the whole fleet.
     """
@@ -52,7 +52,7 @@ def _tell(lake: Lake, key: str, row: dict[str, Any]) -> bool:
     mark = f"nights/{key}/raised/{row['night']}-{digest(machine.path)}.json"
     if lake.exists(mark):
         return False
-    emit_event(
+    emitted = emit_event(
         EVENT,
         resource={
             "prefect.resource.id": f"humwatch.machine.{machine.path.replace('/', '.')}",
@@ -61,7 +61,7 @@ def _tell(lake: Lake, key: str, row: dict[str, Any]) -> bool:
         payload={name: row[name] for name in _PAYLOAD},
         id=uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}"),
     )
-    return lake.create(mark, b"{}")
+    return emitted is not None and lake.create(mark, b"{}")  # without the mark a later run of the night tries again
 
 
 def _records(rows: pd.DataFrame) -> Iterable[dict[str, Any]]:

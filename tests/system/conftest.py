@@ -41,14 +41,14 @@ def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
     team reaches theirs; `alone=True` gives a run its own, the embedded ones. `before` is put before the command.
     """
     command = [*before, sys.executable, "-m", "flows", *map(str, arguments), "--json"]
-    shared = {} if alone else {"PREFECT_API_URL": _prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
+    shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
 @functools.cache
-def _prefect_api() -> str:
+def prefect_api() -> str:
     port = 20_000 + os.getpid() % 10_000
     url = f"http://127.0.0.1:{port}/api"
     server = subprocess.Popen(
@@ -57,7 +57,7 @@ def _prefect_api() -> str:
         stderr=subprocess.DEVNULL,
     )
     atexit.register(server.terminate)
-    for _ in range(240):
+    for _ in range(480):
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=1):
                 return url

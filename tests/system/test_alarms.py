@@ -1,0 +1,124 @@
+"""Alarms through the command line: a simulated fault is found, dated, published and told once; feedback is heeded."""
+
+import json
+import shutil
+import urllib.request
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import FAKE, prefect_api, run_humwatch
+
+from flows.nightly import night_work
+from flows.settings import overrides
+from storage.tables import MACHINE_NIGHTS
+from tasks.alarms.task import EVENT, judge_nights
+from tasks.simulation import FleetPlan, simulate
+
+# 4 machines x 6 commissioning nights support no rate below 1 / 25.
+SETTINGS = (
+    "fit.commissioning_nights=6", "fit.min_training_recordings=8", "alarms.false_alarm_rate=0.05",
+    "alarms.attention_rate=0.1", "report.max_clips=0",
+)  # fmt: skip
+FLEET = (*FAKE, *(part for setting in SETTINGS for part in ("--set", setting)))
+LAST = "2026-01-12"
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """Twelve nights of four fans, one of them with a fault that grows; all taken in by one nightly run."""
+    folder = tmp_path_factory.mktemp("alarms")
+    plan = FleetPlan(
+        machines=4, nights=12, snr_db=6.0, seed=3, first_night=date(2026, 1, 1), types=("fan",), duration_s=2.2,
+        recordings_per_night=3, fault_fraction=0.25, fault_size=4.0, commissioning_nights=6, dropout_rate=0.0,
+        broken_rate=0.0,
+    )  # fmt: skip
+    fleet = simulate(plan, folder / "nights", workers=1)
+    truth = pd.read_csv(fleet.machines_csv).dropna(subset="onset").iloc[0]
+    ran = run_humwatch("nightly", folder / "nights", "--lake", folder / "lake", *FLEET)
+    assert ran.status == 0, ran.stdout + ran.stderr
+    return folder / "lake", folder / "nights", truth, ran
+
+
+def events(lake: Path) -> list[dict]:
+    """The alarms of this lake that Prefect was told of."""
+    query = json.dumps({"filter": {"event": {"name": [EVENT]}}, "limit": 50}).encode()
+    request = urllib.request.Request(f"{prefect_api()}/events/filter", query, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)["events"]
+
+
+def test_the_fault_is_an_alarm_with_its_onset(night):
+    _, _, truth, ran = night
+    machines = ran.table("machines").set_index("machine_id")
+    assert list(ran.table("machines").columns) == MACHINE_NIGHTS.names
+    faulty = machines.loc[truth["machine_id"]]
+    assert faulty["state"] == "alarm"
+    assert truth["onset"] <= faulty["alarm_since"] <= LAST
+    assert abs((pd.Timestamp(faulty["onset"]) - pd.Timestamp(truth["onset"])).days) <= 2
+    assert (machines.drop(truth["machine_id"])["state"] == "normal").sum() >= 2
+    report = Path(ran.summary["report"]).parent
+    alarms = ran.table("alarms")
+    assert truth["machine_id"] in set(alarms["machine_id"])
+    assert [row["machine_id"] for row in json.loads((report / "alarms.json").read_text())] == list(alarms["machine_id"])
+    assert pd.read_csv(report / "alarms.csv")["machine_id"].tolist() == list(alarms["machine_id"])
+
+
+def test_nights_in_training_have_no_statistic_and_all_nights_their_rows(night):
+    lake = night[0]
+    tables = sorted((lake / "nights").rglob("*.parquet"))
+    rows = pd.concat([pd.read_parquet(path) for path in tables])
+    assert rows.groupby("night").size().tolist() == [4] * 12
+    training = rows[rows["night"] <= "2026-01-06"]
+    assert set(training["state"]) == {"no_model"}
+    assert training["reason"].notna().all()
+    assert training["statistic"].isna().all()
+    assert rows[rows["night"] > "2026-01-06"]["statistic"].notna().all()
+
+
+def test_each_alarm_is_told_once_and_a_rerun_changes_nothing(night):
+    lake, sources, truth, _ = night
+    tables = sorted((lake / "nights").rglob("*.parquet"))
+    raised = pd.concat([pd.read_parquet(path) for path in tables]).query("new_alarm")
+    told = events(lake)
+    assert sorted((event["payload"]["machine_id"], event["payload"]["night"]) for event in told) == sorted(
+        zip(raised["machine_id"], raised["night"], strict=True)
+    )
+    assert truth["machine_id"] in {event["payload"]["machine_id"] for event in told}
+    assert not [event for event in told if str(lake) in json.dumps(event)]
+    before = {path: path.read_bytes() for path in (lake / "nights").rglob("*") if path.is_file()}
+    ran = run_humwatch("nightly", sources, "--lake", lake, *FLEET)
+    assert ran.status == 0, ran.stderr
+    assert {path: path.read_bytes() for path in (lake / "nights").rglob("*") if path.is_file()} == before
+    assert len(events(lake)) == len(told)
+
+
+def test_a_night_judged_again_without_the_later_ones_is_the_same(night, tmp_path):
+    lake = tmp_path / "lake"
+    shutil.copytree(night[0], lake)
+    kept = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
+    for path in (lake / "nights").rglob("*.parquet"):
+        path.unlink()  # the marks of what was told stay
+    settings = overrides(None, {"features": {"backbones": ("fake",)}}, [*SETTINGS, *FAKE[3::2]])
+    judge_nights.fn(night_work(str(lake), date(2026, 1, 9), None, "default", settings))
+    again = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
+    assert sorted(again) == [f"2026-01-{day:02d}" for day in range(1, 10)]
+    assert again == {night: kept[night] for night in again}
+
+
+def test_nights_called_normal_count_as_such_from_the_next_run_on(night, tmp_path):
+    lake, sources, truth, first = night
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "machine_type,machine_id,from,until,label,note\n"
+        f"fan,{truth['machine_id']},{truth['onset']},{LAST},normal,a new filter was fitted\n"
+    )
+    assert run_humwatch("labels", "import", log, "--lake", lake).status == 0
+    ran = run_humwatch("nightly", sources, "--lake", lake, *FLEET)
+    assert ran.status == 0, ran.stderr
+    machine = ran.table("machines").set_index("machine_id").loc[truth["machine_id"]]
+    assert machine["state"] == "normal"
+    assert machine["label"] == "normal"
+    before = first.table("machines").set_index("machine_id").loc[truth["machine_id"]]
+    assert machine["reference_nights"] > before["reference_nights"]
