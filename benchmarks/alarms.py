@@ -277,9 +277,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=None, help="stated; unset: 0.001 (fault-free), 0.005 (fleet)")
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 0.75], help="of the faults of a fleet")
     parser.add_argument("--backbone", default="logmel", help="representation of the fleet's models")
-    parser.add_argument(
-        "--machines", type=int, default=20, help="of a fleet; half fans, half pumps, 40 of 100 with a fault"
-    )
+    parser.add_argument("--machines", type=int, default=20, help="of a fleet: fans and pumps")
     parser.add_argument("--nights", type=int, default=26, help="of a fleet, 14 of commissioning included")
     parser.add_argument("--keep", type=Path, help="keep each fleet and its lake in this folder")
     given, console = parser.parse_args(), Console(width=160)

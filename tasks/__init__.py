@@ -5,6 +5,7 @@
     features/      log-mel -> windows -> images -> backbone -> features
     detectors/     features of normal sound -> one model a machine, with a threshold
     scoring/       models x features -> scores and decisions
+    alarms/        scores of many nights -> a state for each machine and night
     evaluation/    scores x labels -> AUC and its company
     reports/       tables -> a page, published
 

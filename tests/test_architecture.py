@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ["storage", "tasks", "flows"]
-STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "evaluation", "reports"]
+STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "evaluation", "reports"]
 # What the ground floor may not know.
 STORAGE_MUST_NOT_KNOW = {"prefect", "dask", "distributed", "torch", "torchvision", "sklearn", "librosa", "pandas"}
 ORCHESTRATORS = {"prefect", "dask", "distributed"}

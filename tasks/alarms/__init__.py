@@ -1,4 +1,4 @@
-"""Stage 6: what the scores say of each machine and night: a statistic, evidence over nights, a state, an alarm.
+"""Between scores and reports: what the scores say of each machine and night: a statistic, evidence over nights, a state, an alarm.
 
 Where do I go to ...
     make one number of a night's recordings               night_scores.py
@@ -8,5 +8,8 @@ Where do I go to ...
     find the level for a stated rate                      levels.py
     take a fleet through its nights                       replay.py
     judge the sensor                                      sensors.py
-    gather a night's facts, keep and read its rows        facts.py, nights.py
+    gather a night's facts before it is judged            facts.py
+    make rows of facts and verdicts                       rows.py
+    keep and read nights in the lake                      nights.py
+    publish them with a report                            published.py
 """
