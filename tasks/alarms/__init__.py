@@ -1,4 +1,4 @@
-"""Between scores and reports: what the scores say of each machine and night: a statistic, evidence over nights, a state, an alarm.
+"""Between scores and reports: what they say of each machine and night, evidence over nights, a state, an alarm.
 
 Where do I go to ...
     make one number of a night's recordings               night_scores.py

@@ -31,7 +31,7 @@ def night_facts(
 
     Args:
         night: its date, a batch.
-        recordings: of the whole lake, columns of `tasks.catalog.Catalog.recordings`.
+        recordings: of all nights, columns of `tasks.catalog.Catalog.recordings`.
         scores: the night's, columns of `storage.tables.SCORES`, of one variant.
         passports: of every model that made them.
         settings: when a level is a jump.

@@ -99,8 +99,8 @@ class _Judge:
             {(machine_of(values), version) for table in scores.values()
              for *values, version in table[[*MACHINE, "model_version"]].drop_duplicates().itertuples(index=False)}
         )  # fmt: skip
-        settings, recordings = self.work.settings.alarms, self.catalog.recordings
-        fresh = {night: night_facts(night, recordings, table, passports, settings) for night, table in scores.items()}
+        settings = self.work.settings.alarms
+        fresh = {night: night_facts(night, self._dated, table, passports, settings) for night, table in scores.items()}
         paths = self._names(key, kept, fresh)
         if all(kept.get(night) == paths[night] for night in fresh):
             return []
@@ -115,7 +115,7 @@ class _Judge:
 
     def _scores(self, kept: Mapping[str, str], tonight: str) -> dict[str, pd.DataFrame]:
         """Return the scores of tonight and of every night before it that is scored and was not judged, in order."""
-        nights = {night for night in self.catalog.recordings["batch"].unique() if _is_date(night) and night <= tonight}
+        nights = {night for night in self._dated["batch"].unique() if night <= tonight}
         wanted = Scope(frozenset(nights - kept.keys() | {tonight}))
         units = [
             unit
@@ -142,12 +142,16 @@ class _Judge:
             return dict(zip(wanted, found, strict=True))
 
     @cached_property
+    def _dated(self) -> pd.DataFrame:
+        """The recordings of batches that are nights."""
+        recordings = self.catalog.recordings
+        return recordings[recordings["batch"].map(_is_date).astype(bool)]
+
+    @cached_property
     def _labels(self) -> dict[tuple[str, Machine], str]:
         """The label of every machine's night that has one."""
-        recordings = self.catalog.recordings
-        labelled = recordings[recordings["batch"].map(_is_date).astype(bool)]
         found = {}
-        groups = labelled.groupby(["batch", *MACHINE], dropna=False, sort=False)["label"]
+        groups = self._dated.groupby(["batch", *MACHINE], dropna=False, sort=False)["label"]
         for (night, *machine), labels in groups:
             if label := label_of(labels):
                 found[str(night), machine_of(machine)] = label

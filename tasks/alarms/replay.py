@@ -112,6 +112,8 @@ class _Fleet:
         )
         statistic, p_value, normal, effect = raw.copy(), np.full(size, np.nan), np.full(size, np.nan), np.zeros(size)
         for name, null in self.nulls.items():
+            if not len(null.statistics):
+                continue
             mine = self.types == name
             effect[mine] = fleet_effect(raw[mine & (charts.alarm_since < 0)])
             statistic[mine] -= effect[mine]
@@ -142,7 +144,7 @@ class _Fleet:
             new_alarm=new,
             alarm_since=_dates(charts.alarm_since, dates),
             onset=_dates(onset, dates),
-            reasons=[self._reason(machine, night, bool(there[machine])) for machine in range(size)],
+            reasons=[self._reason(machine, night, int(reference_nights[machine])) for machine in range(size)],
         )
 
     def _meet(self, models: Sequence[str | None]) -> None:
@@ -183,17 +185,14 @@ class _Fleet:
                     values[which] = level if null.supports(rate) else np.nan
         return found
 
-    def _reason(self, machine: int, night: Night, there: bool) -> str | None:  # noqa: FBT001 - a fact, no switch
+    def _reason(self, machine: int, night: Night, reference_nights: int) -> str | None:
         if not np.isfinite(night.scores[machine]):
             return None
-        if not there:
-            count = int(self.charts.reference.count[machine])
-            if count < MIN_REFERENCE_NIGHTS:
-                return f"{count} reference nights; a statistic needs {MIN_REFERENCE_NIGHTS}"
-            return "its reference nights do not differ from each other"
+        if reference_nights < MIN_REFERENCE_NIGHTS:
+            return f"{reference_nights} reference nights; a statistic needs {MIN_REFERENCE_NIGHTS}"
         null, rate = self.nulls[self.types[machine]], self.settings.false_alarm_rate
         if null.supports(rate):
-            return None
+            return None if self.charts.age[machine] else "its reference nights do not differ from each other"
         count = len(null.statistics)
         least = f"{1 / (count + 1):.2g}"
         return f"{count} commissioning nights of the fleet support no alarm rate below {least}; asked for {rate:g}"

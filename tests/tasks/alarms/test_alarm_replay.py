@@ -118,6 +118,15 @@ def test_too_few_reference_nights_give_no_statistic_until_quiet_ones_have_joined
     assert np.isfinite(verdicts[GUARD_NIGHTS + 2].statistic).all()
 
 
+def test_without_commissioning_nights_nothing_is_compared(quiet):
+    verdicts = watch(quiet[:10, :20], 0, QUICK)
+    assert np.isnan(table(verdicts, "p_value")).all()
+    assert not table(verdicts, "attention").any()
+    assert verdicts[-1].reasons[0] == (
+        "0 commissioning nights of the fleet support no alarm rate below 1; asked for 0.01"
+    )
+
+
 def test_fewer_reference_nights_need_more_evidence():
     few, many = (levels(count, 0.0, QUICK).alarm[:30].mean() for count in (5, 28))
     assert few > many > 2
