@@ -34,7 +34,7 @@ def judge_nights(work: Work) -> int:
     if night is None or work.scope.machines is not None:
         return 0
     lake = work.open_lake()
-    catalog = work.catalog(lake)
+    catalog = Work(work.lake_uri, work.settings).catalog(lake)  # the level of the nights that trained the models, too
     raised = 0
     for variant in variants_of(work):
         key = nights_key(work, variant)
