@@ -193,7 +193,8 @@ class _Judge:
     def _keep(self, path: str, rows: pd.DataFrame) -> None:
         rows = rows.assign(backbone=self.variant.backbone, detector=self.variant.detector, seed=self.variant.seed)
         table = pa.Table.from_pandas(rows[MACHINE_NIGHTS.names], schema=MACHINE_NIGHTS, preserve_index=False)
-        create_table(self.lake, path, table)
+        # what pandas adds tells of the frame's making, and the same rows shall be the same bytes
+        create_table(self.lake, path, table.replace_schema_metadata())
 
 
 def _is_date(batch: str) -> bool:
