@@ -105,6 +105,8 @@ def test_a_night_judged_again_without_the_later_ones_is_the_same(night, tmp_path
     again = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
     assert sorted(again) == [f"2026-01-{day:02d}" for day in range(1, 10)]
     assert again == {night: kept[night] for night in again}
+    judge_nights.fn(night_work(str(lake), date(2026, 1, 12), None, "default", settings))
+    assert {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")} == kept
 
 
 def test_nights_called_normal_count_as_such_from_the_next_run_on(night, tmp_path):
