@@ -193,7 +193,7 @@ def detection_floor(seeds: Sequence[int], sizes: Sequence[float], rate: float, c
 def fleet_run(plan: FleetPlan, rate: float, backbone: str, root: Path) -> pd.DataFrame:
     """Simulate a fleet, send it through `humwatch nightly`, return its machine-nights with `fault`, `fault_onset`."""
     fleet = simulate(plan, root / "nights", workers=2)
-    settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.image_size_px=64",
+    settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.window_frames=32",
                 "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
     command = [sys.executable, "-m", "flows", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
                "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
