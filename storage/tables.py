@@ -86,6 +86,7 @@ SCORES = pa.schema(
         ("threshold", pa.float64()),
         ("p_value", pa.float64()),
         ("decision", _TEXT),
+        ("drift", pa.float64()),
         ("window_scores", pa.list_(pa.float64())),
         ("label", _TEXT),
         ("recorded_at", _TIME),

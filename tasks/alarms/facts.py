@@ -72,6 +72,7 @@ def _facts(
         "n_scored": len(judged),
         "score_mean": float(judged["score"].mean()),
         "night_score": float("nan"),
+        "drift": float(judged["drift"].median()),
         "model_version": version,
         "rms_dbfs_median": float(recordings["rms_dbfs"].median()),
         "clipped_fraction": float(recordings["clipped_fraction"].median()),

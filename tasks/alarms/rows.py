@@ -64,7 +64,6 @@ class FleetNights:
             onset=_taken(verdict.onset, code),
             state=table["state"].where(known, charted),
             reason=table["reason"].where(table["reason"].notna(), _taken(verdict.reasons, code)),
-            drift=np.nan,
         )  # fmt: skip
 
     def _night(self, night: str, rows: pd.DataFrame) -> Night:

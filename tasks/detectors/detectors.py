@@ -76,6 +76,11 @@ class Detector:
             reduced = self.pca.transform(reduced)
         return _ALGORITHMS[self.name].score(self.estimator, reduced)
 
+    def distances(self, features: Features) -> Matrix:
+        """Distance of each value from the training mean in training standard deviations, float64 (sample, feature)."""
+        standardised: Matrix = self.scaler.transform(np.asarray(features, dtype=np.float64))
+        return np.abs(standardised)
+
     def state(self) -> dict[str, Any]:
         """A plain dict with all there is to store; `from_state` takes it back."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -69,6 +69,23 @@ class MachineModel:
         """The second half of `scores`."""
         return self.scores(windows)[1]
 
+    def drift(self, windows: Sequence[Windows]) -> Matrix:
+        """How far the features of each recording have moved from those of the training set, whatever that means.
+
+        The mean over windows is compared with the training mean: the median over features of the distance in training
+        standard deviations (a few features that hardly varied in training do not count for all), then the mean over
+        representations. float64 (recording,), NaN for a recording without windows.
+        """
+        _check_shapes(windows, len(self.detectors))
+        drift = np.full((len(windows), len(windows[0])), np.nan)
+        for moved, detector, features in zip(drift, self.detectors, windows, strict=True):
+            there = np.isfinite(features).all(axis=2)
+            for index, is_window in enumerate(there):
+                if is_window.any():
+                    mean = features[index, is_window].mean(axis=0, dtype=np.float64)
+                    moved[index] = np.median(detector.distances(mean[None]))
+        return drift.mean(axis=0)
+
     def combine(self, scores: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
         """From the detectors' scores, float64 (recording, window) each, to those of the machine: see `scores`."""
         if len(scores) == 1:

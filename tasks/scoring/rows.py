@@ -15,6 +15,7 @@ def score_rows(
     recordings: pd.DataFrame,
     window_scores: npt.NDArray[np.float64],
     recording_scores: npt.NDArray[np.float64],
+    drift: npt.NDArray[np.float64],
     calibration_scores: npt.NDArray[np.float64],
     threshold: float | None,
     model_version: str,
@@ -32,6 +33,7 @@ def score_rows(
             fitted on it, whatever its role now); member is empty or null for a recording that is no archive member.
         window_scores: float64 (recording, window), NaN-padded; higher = more abnormal.
         recording_scores: float64 (recording,); NaN where there was no window.
+        drift: float64 (recording,), as from `MachineModel.drift`.
         calibration_scores: float64 (calibration recording,), scores of normals the model had not seen; NaN is left out.
         threshold: score above which a recording is called abnormal; None or NaN when it is not supported.
         model_version: of the model.
@@ -47,9 +49,10 @@ def score_rows(
         ValueError: the arrays are not as long as the recordings.
     """
     n_recordings = len(recordings)
-    if not n_recordings == len(window_scores) == len(recording_scores):
+    if not n_recordings == len(window_scores) == len(recording_scores) == len(drift):
         raise ValueError(
-            f"{n_recordings} recordings, {len(window_scores)} rows of window scores, {len(recording_scores)} scores"
+            f"{n_recordings} recordings, {len(window_scores)} rows of window scores, {len(recording_scores)} scores, "
+            f"{len(drift)} drifts"
         )
     table = recordings.reset_index(drop=True)
     in_training = table["in_training"].to_numpy(dtype=bool)
@@ -74,6 +77,7 @@ def score_rows(
             "threshold": limit,
             "p_value": np.where(in_training, np.nan, p_value),
             "decision": pd.Series(decision, dtype=object),
+            "drift": drift,
             "window_scores": [scores[~np.isnan(scores)].tolist() for scores in window_scores],
             "label": table["label"],
             "recorded_at": table["recorded_at"],

@@ -80,6 +80,7 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
             score_rows(
                 rows.assign(in_training=in_training),
                 *model.scores(windows),
+                model.drift(windows),
                 np.array(stored.passport["calibration_scores"], dtype=np.float64),
                 threshold=stored.passport["threshold"],
                 model_version=stored.version,

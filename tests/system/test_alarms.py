@@ -58,6 +58,7 @@ def test_the_fault_is_an_alarm_with_its_onset(night):
     assert truth["onset"] <= faulty["alarm_since"] <= LAST
     assert abs((pd.Timestamp(faulty["onset"]) - pd.Timestamp(truth["onset"])).days) <= 2
     assert (machines.drop(truth["machine_id"])["state"] == "normal").sum() >= 2
+    assert machines["drift"].idxmax() == truth["machine_id"]
     report = Path(ran.summary["report"]).parent
     alarms = ran.table("alarms")
     assert truth["machine_id"] in set(alarms["machine_id"])
@@ -74,7 +75,8 @@ def test_nights_in_training_have_no_statistic_and_all_nights_their_rows(night):
     assert set(training["state"]) == {"no_model"}
     assert training["reason"].notna().all()
     assert training["statistic"].isna().all()
-    assert rows[rows["night"] > "2026-01-06"]["statistic"].notna().all()
+    assert training["drift"].isna().all()
+    assert rows[rows["night"] > "2026-01-06"][["statistic", "drift"]].notna().all(axis=None)
 
 
 def test_each_alarm_is_told_once_and_a_rerun_changes_nothing(night):

@@ -56,6 +56,22 @@ def test_window_and_recording_scores_by_hand():
     assert windows.dtype == scores.dtype == np.float64
 
 
+def test_drift_by_hand_is_the_median_shift_of_features_whatever_the_detector():
+    training, tested = recordings(features=7), recordings(count=3, features=7, seed=1)
+    there = training[np.isfinite(training).all(axis=2)].astype(np.float64)
+    tested[:, :, :4] += 5 * there.std(axis=0)[:4]  # most features move by five
+    tested[:, :, 6] += 1e9  # one runs away
+    tested[2] = np.nan
+    expected = np.median(
+        np.abs(np.nanmean(tested[:2], axis=1, dtype=np.float64) - there.mean(axis=0)) / there.std(axis=0), axis=1
+    )
+    for name in ("mahalanobis", "knn"):
+        drift = fit_machine_model(name, [training], SETTINGS, 0, folds_of(20)).model.drift([tested])
+        np.testing.assert_allclose(drift[:2], expected, rtol=1e-6)
+        assert np.isnan(drift[2])
+    assert (np.abs(expected - 5) < 1).all()
+
+
 def test_calibration_scores_are_out_of_fold():
     training, folds = recordings(), folds_of(20)
     fitted = fit_machine_model("mahalanobis", [training], SETTINGS, 0, folds)

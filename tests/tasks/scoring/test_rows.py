@@ -8,11 +8,12 @@ import pytest
 from storage.tables import SCORES
 from tasks.scoring.rows import score_rows
 
+DRIFT = np.array([0.1, 0.2, np.nan, 0.4])
 CALIBRATION = np.array([1.0, 2.0, 3.0, 4.0])
 MODEL = {"model_version": "v1", "detector": "gmm", "backbone": "resnet", "seed": 3}
 DESIGNED = (
     "recording_id file machine_type machine_id site batch condition domain split in_training detector backbone seed"
-    " model_version score threshold p_value decision window_scores label recorded_at"
+    " model_version score threshold p_value decision drift window_scores label recorded_at"
 )
 
 
@@ -53,7 +54,7 @@ def window_scores():
 
 def rows(recordings, window_scores, threshold=3.0, calibration=CALIBRATION):
     scores = np.array([9.0, 3.5, np.nan, 1.0])
-    return score_rows(recordings, window_scores, scores, calibration, threshold=threshold, **MODEL)
+    return score_rows(recordings, window_scores, scores, DRIFT, calibration, threshold=threshold, **MODEL)
 
 
 def test_columns_facts_and_order(recordings, window_scores):
@@ -116,17 +117,19 @@ def test_it_fits_the_stored_schema(recordings, window_scores):
     assert stored["window_scores"].to_pylist() == [[9.0], [2.5, 4.5], [], [0.5, 1.5]]
     assert stored["decision"].to_pylist() == [None, "abnormal", None, "normal"]
     assert stored["p_value"].to_pylist() == [None, 0.4, None, 1.0]
-    assert stored["score"].null_count == 1
+    assert stored["score"].null_count == stored["drift"].null_count == 1
 
 
 def test_no_recordings_give_no_rows(recordings):
-    table = score_rows(recordings.iloc[:0], np.empty((0, 2)), np.empty(0), CALIBRATION, threshold=None, **MODEL)
+    table = score_rows(
+        recordings.iloc[:0], np.empty((0, 2)), np.empty(0), np.empty(0), CALIBRATION, threshold=None, **MODEL
+    )
     assert list(table.columns) == DESIGNED.split()
     assert table.empty
 
 
 def test_lengths_must_agree(recordings, window_scores):
-    with pytest.raises(ValueError, match="4 recordings, 4 rows of window scores, 3 scores"):
-        score_rows(recordings, window_scores, np.zeros(3), CALIBRATION, threshold=None, **MODEL)
-    with pytest.raises(ValueError, match="4 recordings, 3 rows of window scores, 4 scores"):
-        score_rows(recordings, window_scores[:3], np.zeros(4), CALIBRATION, threshold=None, **MODEL)
+    with pytest.raises(ValueError, match="4 recordings, 4 rows of window scores, 3 scores, 4 drifts"):
+        score_rows(recordings, window_scores, np.zeros(3), DRIFT, CALIBRATION, threshold=None, **MODEL)
+    with pytest.raises(ValueError, match="4 recordings, 3 rows of window scores, 4 scores, 4 drifts"):
+        score_rows(recordings, window_scores[:3], np.zeros(4), DRIFT, CALIBRATION, threshold=None, **MODEL)
