@@ -107,7 +107,7 @@ def plan_pruning(lake: Lake, work: Work, older_than_days: int, now: datetime) ->
 
 
 def _superseded_keys(needs: Needs) -> Iterator[Removal]:
-    for kind in ("scores", "models", "features", "spectrograms", "health"):
+    for kind in ("nights", "scores", "models", "features", "spectrograms", "health"):
         for key in sorted(needs.keys_there(kind) - needs.keys[kind]):
             objects = [item.path for item in below(needs.objects, f"{kind}/{key}")]
             yield Removal(f"{kind}/{key}", "key of no settings, report or model in use", _marks(kind, objects))

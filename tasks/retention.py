@@ -16,6 +16,7 @@ from storage.inventory import StoredObject, below
 from storage.lake import Lake
 from storage.reports import read_latest, read_summary
 from storage.tables import SCORES, read_tables
+from tasks.alarms.nights import nights_key, variants_of
 from tasks.catalog import MACHINE, machine_of
 from tasks.detectors.fit import variants
 from tasks.features.blocks import EmbeddingSettings
@@ -119,7 +120,14 @@ class Needs:
             kept["models"].add(key)
             for kind, needed in self._inputs(key).items():
                 kept[kind] |= needed
-        return kept | {kind: kept[other] for kind, other in _SHARED_KEYS.items()}
+        return kept | {"nights": self._nights} | {kind: kept[other] for kind, other in _SHARED_KEYS.items()}
+
+    @cached_property
+    def _nights(self) -> set[str]:
+        """Keys of judged nights: those of the settings, and those under which one was judged lately."""
+        own = {nights_key(work, variant) for work in self.works for variant in variants_of(work)}
+        return own | {item.path.split("/")[1] for item in below(self.objects, "nights")
+                      if not item.is_older_than(self.since)}  # fmt: skip
 
     def _inputs(self, model_key: str) -> dict[str, set[str]]:
         """Keys that a key's models are made from; all that are there when a passport does not say it clearly."""
