@@ -1,28 +1,18 @@
-"""The published page: everything a run found out, in one HTML file without a network.
-
-The page carries a content security policy that lets nothing load and runs only its own script, so a hostile file name
-has neither markup (autoescape) nor a channel.
-"""
+"""The page of an evaluation: everything a run found out, in one HTML file without a network."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from tasks.catalog import MACHINE
 from tasks.reports import evaluated, tables
 from tasks.reports.clips import choose_clips
-from tasks.reports.figures import interval_svg
+from tasks.reports.html import render_page
 from tasks.settings import EvaluationSettings, FitSettings
 
 _MAX_HEADLINES = 8
@@ -114,21 +104,8 @@ def render(report: ReportInput) -> str:
         ValueError: A setting the page quotes (`fit`, `evaluation`) is out of range.
         KeyError: `auc` names a machine that `fleet` does not.
     """
-    script, style = _asset("report.js"), _asset("report.css")
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            report=report,
-            script=script,
-            style=style,
-            policy=(
-                "default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; media-src data:; "
-                f"script-src '{_digest(script)}'; style-src '{_digest(style)}'"
-            ),
-            files=_FILES,
-            **_context(report),
-        )
+    return render_page(
+        "report.html.j2", ("base.css", "report.css"), ("tables.js",), report=report, files=_FILES, **_context(report)
     )
 
 
@@ -174,53 +151,3 @@ def _clip_row(clip: Clip) -> tables.Row:
 
 def _capped(frame: pd.DataFrame, limit: int) -> tables.Capped:
     return tables.Capped(tables.records(frame.head(limit)), len(frame))
-
-
-@functools.cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("tasks.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "fixed": _fixed,
-        "percent": _percent,
-        "significant": _significant,
-        "signed": _signed,
-        "machine": tables.machine_name,
-        "model": tables.model_name,
-        "data_uri": _data_uri,
-    }
-    environment.globals["interval"] = interval_svg
-    return environment
-
-
-def _asset(name: str) -> Markup:
-    return Markup(resources.files("tasks.reports").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - ours
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _data_uri(data: bytes, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
-
-
-def _fixed(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001 - a dash for readers, not a minus
-
-
-def _significant(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"  # noqa: RUF001 - as above
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")  # noqa: RUF001 - as above, and a minus
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.3g} %"  # noqa: RUF001 - as above
