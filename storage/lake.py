@@ -116,6 +116,15 @@ class Lake:
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
+    def folders(self, prefix: str) -> list[str]:
+        """Return the names of the folders directly below `prefix`, sorted, without listing what is in them."""
+        with translated_errors(self.uri_of(prefix)):
+            try:
+                found = self._fs.ls(self._full(prefix), detail=True)
+            except FileNotFoundError:
+                return []
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
         with translated_errors(self.uri_of(prefix)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from storage.errors import SourceNotFound
@@ -18,16 +18,17 @@ def is_published(lake: Lake, report_id: str) -> bool:
 def publish(
     lake: Lake,
     report_id: str,
-    files: Mapping[str, bytes],
+    files: Iterable[tuple[str, bytes]],
     summary: Mapping[str, Any],
     index_page: Callable[[Sequence[Mapping[str, Any]]], str],
 ) -> str:
     """Publish a report and return the URI of its page.
 
-    Nothing leads to a report before all its files are there: they are written first, then `summary.json`, then the
-    index of all reports (`index_page` of their summaries, newest first), then `latest.json`.
+    Nothing leads to a report before all its files are there: they are written first, one after the other as `files`
+    yields them (name, bytes), then `summary.json`, then the index of all reports (`index_page` of their summaries,
+    newest first), then `latest.json`.
     """
-    for name, data in files.items():
+    for name, data in files:
         lake.write(_path(report_id, name), data)
     lake.write(_path(report_id, "summary.json"), json.dumps(dict(summary), sort_keys=True, indent=1).encode())
     return set_latest(lake, report_id, index_page)
@@ -37,7 +38,7 @@ def set_latest(lake: Lake, report_id: str, index_page: Callable[[Sequence[Mappin
     """Let the index of all reports, then `latest.json`, lead to a published report; return the URI of its page."""
     latest = {"report_id": report_id, "index": _path(report_id, "index.html")}
     if not _is_indexed(lake, report_id):
-        summaries = [lake.read_json(path) for path in lake.list("reports", "/summary.json")]
+        summaries = [read_summary(lake, name) for name in lake.folders("reports") if is_published(lake, name)]
         newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
         lake.write("reports/index.html", index_page(newest_first).encode())
     if latest != read_latest(lake):

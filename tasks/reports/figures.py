@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _PANEL, _INK = "#14171b", "#d5dae0"  # a dark instrument panel that suits a light page and a dark one
 _TICKS_HZ = (125, 250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000)
-_RANGE_DB = 80.0
+RANGE_DB = 80.0
 _COLORS = 96  # a palette takes a third of the bytes of full colour
 _BINS = 48
 _LANE = 34
@@ -58,12 +58,12 @@ def spectrogram_png(
         aspect="auto",
         origin="lower",
         cmap="magma",
-        vmin=max(float(np.nanmin(logmel)), loudest - _RANGE_DB),
+        vmin=max(float(np.nanmin(logmel)), loudest - RANGE_DB),
         vmax=loudest,
         interpolation="nearest",
         extent=(-0.5 * frame_s, (n_frames - 0.5) * frame_s, -0.5, n_mels - 0.5),
     )
-    bands, labels = _mel_ticks(n_mels, fmin_hz, fmax_hz or sample_rate_hz / 2)
+    bands, labels = mel_ticks(n_mels, fmin_hz, fmax_hz or sample_rate_hz / 2)
     axes.set_yticks(bands, labels)
     axes.set_xlabel("s", labelpad=1)
     axes.set_ylabel("kHz", labelpad=2)
@@ -84,7 +84,7 @@ def spectrogram_png(
     return buffer.getvalue()
 
 
-def _mel_ticks(n_mels: int, fmin_hz: float, fmax_hz: float) -> tuple[list[float], list[str]]:
+def mel_ticks(n_mels: int, fmin_hz: float, fmax_hz: float) -> tuple[list[float], list[str]]:
     """Where round frequencies lie on an axis whose unit is the mel band; band i is centred on mel point i + 1."""
     low, high = (float(librosa.hz_to_mel(edge)) for edge in (fmin_hz, fmax_hz))
     bands: list[float] = []

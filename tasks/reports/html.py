@@ -49,6 +49,7 @@ def environment() -> Environment:
     found.filters |= {
         "fixed": fixed,
         "percent": percent,
+        "percent_whole": percent_whole,
         "significant": significant,
         "signed": signed,
         "machine": machine_name,
@@ -82,6 +83,11 @@ def signed(value: float | None) -> str:
 def percent(value: float | None) -> str:
     """A fraction in percent, a dash where there is none."""
     return "–" if value is None else f"{100 * value:.3g} %"  # noqa: RUF001 - as above
+
+
+def percent_whole(value: float | None) -> str:
+    """A fraction in whole percent, rounded down so that 100 is reached by nothing less; a dash where there is none."""
+    return "–" if value is None else f"{int(100 * value + 1e-9)} %"  # noqa: RUF001 - as above
 
 
 def _joined(names: tuple[str, ...]) -> Markup:

@@ -68,7 +68,7 @@ def publish_scores(work: Work, report_id: str, created_at: str) -> str:
     tables = {"auc": read_evaluation(lake, evaluation_id).auc, "scores": read_scores(lake, score_paths(lake, work))}
     summary = {"report_id": report_id, "created_at": created_at}
     files = {**files_of(tables), "index.html": b"<p>report</p>"}
-    publish(lake, report_id, files, summary, lambda summaries: f"{len(summaries)} reports")
+    publish(lake, report_id, files.items(), summary, lambda summaries: f"{len(summaries)} reports")
     return evaluation_id
 
 

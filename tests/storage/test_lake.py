@@ -68,6 +68,13 @@ def test_lists_objects_below_a_prefix_in_order(lake):
     assert lake.list("absent") == []
 
 
+def test_names_the_folders_directly_below_a_prefix(lake):
+    for name in ("x/b/2.json", "x/b/y/3.json", "x/a/1.json", "x/4.txt", "z/5.json"):
+        lake.write(name, b"")
+    assert lake.folders("x") == ["a", "b"]
+    assert lake.folders("absent") == []
+
+
 def test_deletes_an_object_or_a_prefix_and_does_not_mind_its_absence(lake):
     lake.write("x/1", b"")
     lake.write("x/2", b"")

@@ -42,7 +42,7 @@ def index(summaries):
 def test_a_published_report_is_whole_and_the_latest(lake):
     assert read_latest(lake) is None
     assert not is_published(lake, "r1")
-    uri = publish(lake, "r1", FILES, summary("r1", listed=3), index)
+    uri = publish(lake, "r1", FILES.items(), summary("r1", listed=3), index)
     assert uri == lake.uri_of("reports/r1/index.html")
     assert is_published(lake, "r1")
     assert {path: lake.read(path) for path in lake.list("reports/r1")} == {
@@ -55,14 +55,16 @@ def test_a_published_report_is_whole_and_the_latest(lake):
 
 def test_the_index_names_every_report_newest_first(lake):
     for report_id, day in (("b", 22), ("c", 20), ("a", 22)):
-        publish(lake, report_id, FILES, summary(report_id, day), index)
+        publish(lake, report_id, FILES.items(), summary(report_id, day), index)
     assert lake.read("reports/index.html") == b"b a c"
     assert read_latest(lake)["report_id"] == "a"
 
 
 def test_files_called_summary_elsewhere_in_a_report_are_no_reports(lake):
-    publish(lake, "r1", {**FILES, "my-summary.json": b"{}"}, summary("r1"), index)
-    publish(lake, "r2", FILES, summary("r2"), index)
+    publish(
+        lake, "r1", {**FILES, "my-summary.json": b"{}", "machines/summary.json": b"{}"}.items(), summary("r1"), index
+    )
+    publish(lake, "r2", FILES.items(), summary("r2"), index)
     assert lake.read("reports/index.html") == b"r2 r1"
 
 
@@ -71,11 +73,11 @@ def test_wherever_the_writer_dies_nothing_leads_to_half_a_report(tmp_path):
     for lives in range(100):
         root = str(tmp_path / str(lives))
         lake = Lake.open(root)
-        publish(lake, "old", FILES, summary("old", 20), index)
+        publish(lake, "old", FILES.items(), summary("old", 20), index)
         dying = DyingLake(root)
         dying.lives = lives
         try:
-            publish(dying, "new", FILES, summary("new", 21), index)
+            publish(dying, "new", FILES.items(), summary("new", 21), index)
             break
         except PowerCut:
             pass
@@ -89,7 +91,7 @@ def test_wherever_the_writer_dies_nothing_leads_to_half_a_report(tmp_path):
         if is_published(lake, "new"):
             set_latest(lake, "new", index)
         else:
-            publish(lake, "new", FILES, summary("new", 21), index)
+            publish(lake, "new", FILES.items(), summary("new", 21), index)
         assert (lake.read("reports/index.html"), read_latest(lake)["report_id"]) == (b"new old", "new")
     # Its files, then its summary, then the index, then latest.json.
     assert steps == [
@@ -100,12 +102,12 @@ def test_wherever_the_writer_dies_nothing_leads_to_half_a_report(tmp_path):
 
 
 def test_naming_the_latest_again_writes_nothing(lake, tmp_path):
-    publish(lake, "r1", FILES, summary("r1"), index)
+    publish(lake, "r1", FILES.items(), summary("r1"), index)
     latest = tmp_path / "lake" / "reports" / "latest.json"
     before = latest.stat().st_mtime_ns
     assert set_latest(lake, "r1", index) == lake.uri_of("reports/r1/index.html")
     assert latest.stat().st_mtime_ns == before
-    publish(lake, "r2", FILES, summary("r2"), index)
+    publish(lake, "r2", FILES.items(), summary("r2"), index)
     page = tmp_path / "lake" / "reports" / "index.html"
     before = page.stat().st_mtime_ns
     set_latest(lake, "r1", index)

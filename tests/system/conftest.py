@@ -14,6 +14,7 @@ from pathlib import Path
 import distributed
 import pandas as pd
 import pytest
+from chromium import chromium
 
 FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
 
@@ -78,6 +79,12 @@ def _dask_address() -> str:
 @pytest.fixture
 def humwatch():
     return run_humwatch
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 def modification_times(lake: Path) -> dict[str, int]:

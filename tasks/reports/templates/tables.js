@@ -9,7 +9,8 @@ function sortBy(table, units, header) {
   const numeric = !header.classList.contains("t");
   const keys = new Map();
   for (const unit of units) {
-    const text = (unit.rows?.[0] ?? unit).cells[column].textContent.trim();
+    const cell = (unit.rows?.[0] ?? unit).cells[column];
+    const text = cell.dataset.key ?? cell.textContent.trim(); // a key, where the text does not sort as it should
     const key = numeric ? parseFloat(text) : text;
     keys.set(unit, key === "–" || Number.isNaN(key) ? null : key);
   }

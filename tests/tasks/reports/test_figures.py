@@ -53,7 +53,7 @@ def test_low_bands_are_at_the_bottom_and_time_runs_to_the_right():
     ("n_mels", "fmin_hz", "fmax_hz"), [(64, 0.0, 8000.0), (128, 50.0, 11_025.0), (40, 0.0, 24_000.0)]
 )
 def test_ticks_lie_on_the_band_of_their_frequency(n_mels, fmin_hz, fmax_hz):
-    bands, labels = figures._mel_ticks(n_mels, fmin_hz, fmax_hz)
+    bands, labels = figures.mel_ticks(n_mels, fmin_hz, fmax_hz)
     centres_hz = librosa.mel_frequencies(n_mels + 2, fmin=fmin_hz, fmax=fmax_hz)
     inside = [(band, float(label) * 1000) for band, label in zip(bands, labels, strict=True) if 0 <= band <= n_mels - 1]
     assert len(inside) >= 4
