@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from storage.errors import NotComplete
 from storage.keys import digest, settings_key
-from storage.lake import Lake
+from storage.lake import Lake, side_by_side
 from storage.models import Machine, get_passport
 from storage.tables import MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
 from tasks.alarms.facts import Passports, label_of, night_facts
@@ -73,6 +73,16 @@ def read_night(lake: Lake, work: Work) -> pd.DataFrame | None:
     if not paths:
         return None
     return Scope(machines=work.scope.machines).recordings(read_tables(lake, paths, MACHINE_NIGHTS).to_pandas())
+
+
+def read_nights(lake: Lake, work: Work, most: int) -> pd.DataFrame:
+    """Return the rows of the night in scope and of up to `most` - 1 nights before it, of all variants."""
+    night = night_of(work.scope)
+    tables = [newest_tables(lake, nights_key(work, variant)) for variant in variants_of(work)]
+    kept = [sorted(name for name in table if night is not None and name <= night)[-most:] for table in tables]
+    paths = [table[name] for table, names in zip(tables, kept, strict=True) for name in names]
+    rows = pd.concat(side_by_side(lambda path: read_table(lake, path, MACHINE_NIGHTS).to_pandas(), paths))
+    return Scope(machines=work.scope.machines).recordings(rows)
 
 
 def judge_night(lake: Lake, work: Work, catalog: Catalog, variant: Variant, tonight: str) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -94,10 +96,8 @@ def clips(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> Ite
     with_none = chosen.astype(object).where(chosen.notna(), None)
     rows: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
     for place, row in zip(places.to_dict("records"), rows, strict=True):
-        store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
-        at = int(place["row"])
-        values = read_rows(lake, store.zarr_path, ARRAY, range(at, at + 1))[0, :, : int(place["n_frames"])]
-        audio, mime = _sound(place, spectrogram.channel, settings.clip_s)
+        values = spectrogram_of(lake, catalog, place, work)
+        audio, mime = sound_of(place, work)
         yield Clip(
             recording_id=row["recording_id"],
             site=row["site"],
@@ -129,12 +129,22 @@ def files_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
     return files
 
 
-def _sound(place: Mapping[Any, Any], channel: int | Literal["mean"], clip_s: float) -> tuple[bytes | None, str]:
+def spectrogram_of(lake: Lake, catalog: Catalog, place: Mapping[Any, Any], work: Work) -> npt.NDArray[np.float32]:
+    """Return the log-mel spectrogram of a row of the catalog, float32 (mel, frame), without padding."""
+    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
+    at = int(place["row"])
+    values: npt.NDArray[np.float32] = read_rows(lake, store.zarr_path, ARRAY, range(at, at + 1))[0]
+    return values[:, : int(place["n_frames"])]
+
+
+def sound_of(place: Mapping[Any, Any], work: Work) -> tuple[bytes | None, str]:
+    """Return the sound of a row of the catalog, packed for a browser, and its kind; None when it cannot be read."""
     try:
         for _, data in read_members([member_of(place)], int(place["size_bytes"])):
             if isinstance(data, bytes):
                 audio = decode(data)
-                return encode_clip(select_channel(audio, channel), audio.sample_rate_hz, clip_s)
+                samples = select_channel(audio, work.settings.spectrogram.channel)
+                return encode_clip(samples, audio.sample_rate_hz, work.settings.report.clip_s)
     except (HumwatchError, Rejected):
         pass
     return None, ""

@@ -21,7 +21,7 @@ from tasks.reports.tables import Row, records
 from tasks.settings import SpectrogramSettings
 
 _SPARK_NIGHTS = 30
-_CHART_NIGHTS = 180
+CHART_NIGHTS = 180
 _LISTED_NIGHTS = 30
 _MAILED = 100
 _TOP_RECORDINGS = 10
@@ -156,7 +156,7 @@ def machine_page(site: Site, view: MachineView) -> str:
 
 def _charts(view: MachineView, threshold: float | None) -> dict[str, Markup]:
     """The figures over a machine's nights; one of which no night has a value is left out."""
-    rows = view.nights[-_CHART_NIGHTS:]
+    rows = view.nights[-CHART_NIGHTS:]
     nights = [row["night"] for row in rows]
     tonight = view.tonight
     models = [

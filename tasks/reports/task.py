@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
+import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from storage.keys import digest, path_component
@@ -18,7 +20,9 @@ from tasks.detectors.fit import versions
 from tasks.evaluation.kept import Evaluation, read_evaluation, read_scores, score_paths
 from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
 from tasks.reports.index import index_page
+from tasks.reports.night import night_site
 from tasks.reports.page import ReportInput, render
+from tasks.reports.site import pages
 from tasks.task import artifacts_if_possible, stage
 from tasks.work import Work
 
@@ -27,9 +31,10 @@ _MOST_ARTIFACT_ROWS = 200
 
 @stage("report")
 def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -> str:
-    """Publish the report of an evaluation and return the URI of its page; the standing one when nothing changed.
+    """Publish a night or an evaluation; return the URI of its page, of the standing one when nothing changed.
 
-    `summary` is the run's, with `listed`, `accepted`, `rejected` and `degraded`; it is published beside the page.
+    A night is a scope of one night whose machines were judged. `summary` is the run's, with `listed`, `accepted`,
+    `rejected` and `degraded`; it is published beside the page.
     """
     lake, settings = work.open_lake(), work.settings
     everything = work.catalog(lake)
@@ -55,47 +60,54 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
     else:
         created_at = datetime.now(UTC).replace(microsecond=0)
         scores = read_scores(lake, score_paths(lake, work))
-        page = render(
-            ReportInput(
-                title=settings.report.title,
-                report_id=report_id,
-                created_at=created_at,
-                lake=work.lake_uri,
-                auc=evaluation.auc,
-                summary=evaluation.summary,
-                comparisons=evaluation.comparisons,
-                calibration=evaluation.calibration,
-                published=evaluation.published,
-                scores=scores,
-                rejected=rejected,
-                fleet=fleet_table(catalog, evaluation.auc, silent),
-                counts=counts,
-                degraded=bool(summary["degraded"]),
-                max_rejected_fraction=settings.ingest.max_rejected_fraction,
-                notes=notes_table(lake, catalog, scores, work, silent),
-                settings=settings.model_dump(mode="json"),
-                versions=versions(),
-                clips=list(clips(lake, catalog, scores, work)),
-            )
-        )
         tables = {**vars(evaluation), "scores": scores, "rejected": rejected}
-        files = {**files_of(tables), "index.html": page.encode()}
-        if machines is not None:
-            alarms = alarms_of(machines)
-            files |= {**files_of({"machines": machines, "alarms": alarms}), "alarms.json": alarms_json(alarms)}
+        report = ReportInput(
+            title=settings.report.title,
+            report_id=report_id,
+            created_at=created_at,
+            lake=work.lake_uri,
+            auc=evaluation.auc,
+            summary=evaluation.summary,
+            comparisons=evaluation.comparisons,
+            calibration=evaluation.calibration,
+            published=evaluation.published,
+            scores=scores,
+            rejected=rejected,
+            fleet=fleet_table(catalog, evaluation.auc, silent),
+            counts=counts,
+            degraded=bool(summary["degraded"]),
+            max_rejected_fraction=settings.ingest.max_rejected_fraction,
+            notes=notes_table(lake, catalog, scores, work, silent),
+            settings=settings.model_dump(mode="json"),
+            versions=versions(),
+            clips=[] if machines is not None else list(clips(lake, catalog, scores, work)),
+        )
         published = {
             **summary,
             "report_id": report_id,
+            "kind": "evaluation" if machines is None else "night",
             "title": settings.report.title,
             "created_at": created_at.isoformat(),
         }
         published["report"] = lake.uri_of(f"reports/{report_id}/index.html")
+        if machines is None:
+            files: Iterable[tuple[str, bytes]] = {**files_of(tables), "index.html": render(report).encode()}.items()
+        else:
+            alarms = alarms_of(machines)
+            beside = files_of(tables | {"machines": machines, "alarms": alarms}) | {"alarms.json": alarms_json(alarms)}
+            if evaluation.auc["auc"].notna().any():
+                beside["evaluation.html"] = render(report).encode()
+            site = night_site(lake, catalog, work, report, [*beside, "mail.html", "summary.json"])
+            published["machines"] = site.fleet.counts()
+            files = chain(beside.items(), pages(site))
         uri = publish(lake, report_id, files, published, index_page)
-    _artifacts(uri, evaluation, counts, degraded=bool(summary["degraded"]))
+    _artifacts(uri, evaluation, machines, counts, degraded=bool(summary["degraded"]))
     return uri
 
 
-def _artifacts(uri: str, evaluation: Evaluation, counts: Mapping[str, int], *, degraded: bool) -> None:
+def _artifacts(
+    uri: str, evaluation: Evaluation, machines: pd.DataFrame | None, counts: Mapping[str, int], *, degraded: bool
+) -> None:
     """Leave artifacts on the run; the report is published, so a Prefect server that is away is no reason to fail."""
     compared, calibrated = (
         table[table["machine_id"].isna()] for table in (evaluation.comparisons, evaluation.calibration)
@@ -106,6 +118,8 @@ def _artifacts(uri: str, evaluation: Evaluation, counts: Mapping[str, int], *, d
         "calibration": ("Stated and observed false alarms", calibrated.drop(columns=["machine_id", "site"])),
         "published": ("The paper's figures and ours", evaluation.published.dropna(subset=["auc"])),
     }
+    if machines is not None:
+        tables["machines"] = ("Machines that are not normal", machines[machines["state"] != "normal"])
     state = "**degraded**: too many recordings were rejected" if degraded else "complete"
     lines = [f"- {name}: {count}" for name, count in counts.items()]
     with artifacts_if_possible(f"the report {uri}"):
