@@ -10,6 +10,7 @@ from storage.lake import Lake
 from storage.models import Machine
 from tasks.alarms.nights import read_nights, variants_of
 from tasks.catalog import Catalog, by_machine
+from tasks.explanation.explain import explain_recordings
 from tasks.reports.assemble import sound_of, spectrogram_of
 from tasks.reports.fleet import MachineView, fleet_of
 from tasks.reports.page import ReportInput
@@ -19,6 +20,7 @@ from tasks.work import Work
 
 # Whose recordings are worth a look and a listen; of the others their figures are enough.
 _HEARD_OUT = ("alarm", "attention", "unhealthy_sensor")
+_EXPLAINED = 1  # recordings of each machine: a map costs hundreds of images through the backbone
 
 
 def night_site(lake: Lake, catalog: Catalog, work: Work, report: ReportInput, files: Sequence[str]) -> Site:
@@ -33,7 +35,7 @@ def night_site(lake: Lake, catalog: Catalog, work: Work, report: ReportInput, fi
     """
     shown, nights = variants_of(work)[0], read_nights(lake, work, CHART_NIGHTS)
     model = (shown.backbone, shown.detector, shown.seed)
-    scores = _most_abnormal(report.scores, model)
+    scores = most_abnormal(report.scores, model)
     notes = report.notes[report.notes["backbone"].isin(("", shown.backbone))]
     return Site(
         title=report.title,
@@ -53,11 +55,11 @@ def night_site(lake: Lake, catalog: Catalog, work: Work, report: ReportInput, fi
         settings=report.settings,
         versions=report.versions,
         spectrogram=work.settings.spectrogram,
-        listen=_listener(lake, catalog, scores, work),
+        listen=listener(lake, catalog, scores, work),
     )
 
 
-def _most_abnormal(scores: pd.DataFrame, model: tuple[str, str, int]) -> dict[Machine, list[Row]]:
+def most_abnormal(scores: pd.DataFrame, model: tuple[str, str, int]) -> dict[Machine, list[Row]]:
     """Rows of the scores table under one model by machine, the highest score first."""
     of_model = (scores[["backbone", "detector", "seed"]] == model).all(axis=1)
     judged = scores[of_model & scores["score"].notna()].drop(columns="window_scores")
@@ -65,18 +67,28 @@ def _most_abnormal(scores: pd.DataFrame, model: tuple[str, str, int]) -> dict[Ma
     return {machine: records(rows) for machine, rows in by_machine(ordered).items()}
 
 
-def _listener(
+def listener(
     lake: Lake, catalog: Catalog, scores: Mapping[Machine, Sequence[Row]], work: Work
 ) -> Callable[[MachineView], Sequence[TopRecording]]:
+    """Return what gives a machine's most abnormal recordings to see and hear, none of one that is as usual.
+
+    Args:
+        lake: Where the spectrograms and models are.
+        catalog: Of the night's recordings.
+        scores: The night's rows of the scores table by machine, the most abnormal first.
+        work: Its settings made them.
+    """
     most = min(work.settings.report.top_recordings, work.settings.report.max_clips)
     places = catalog.recordings.set_index("recording_id", drop=False)
 
     def listen(view: MachineView) -> list[TopRecording]:
         rows = scores.get(view.machine, ())[:most] if view.state in _HEARD_OUT else ()
-        at = places.loc[[row["recording_id"] for row in rows]].to_dict("records")
-        return [
-            TopRecording(row, spectrogram_of(lake, catalog, place, work), None, *sound_of(place, work))
-            for row, place in zip(rows, at, strict=True)
-        ]
+        chosen = pd.DataFrame(rows[:_EXPLAINED])
+        explained = {each.recording_id: each.relevance for each in explain_recordings(lake, catalog, chosen, work)}
+        found = []
+        for row, place in zip(rows, places.loc[[row["recording_id"] for row in rows]].to_dict("records"), strict=True):
+            logmel, relevance = spectrogram_of(lake, catalog, place, work), explained.get(row["recording_id"])
+            found.append(TopRecording(row, logmel, relevance, *sound_of(place, work)))
+        return found
 
     return listen

@@ -1,6 +1,7 @@
 """A simulated fleet through its nights: commissioning, scoring, silence, late arrivals, backfill, retraining."""
 
 import json
+import re
 import shutil
 import zipfile
 from datetime import date
@@ -11,6 +12,11 @@ import pytest
 from conftest import FAKE, modification_times, run_humwatch, sorted_scores
 from recordings import tone, wav, write_zip
 
+from flows.nightly import night_work
+from tasks.alarms.nights import read_nights
+from tasks.evaluation.kept import read_scores, score_paths
+from tasks.reports.fleet import fleet_of
+from tasks.reports.night import listener, most_abnormal
 from tasks.simulation import FleetPlan, simulate
 
 FLEET = (
@@ -111,6 +117,56 @@ def test_a_machine_that_sent_nothing_is_silent_and_not_forgotten(filled):
     assert "silent: it sent nothing" in page
     assert set(scores["machine_type"]) == {"fan"}
     assert "silent" not in report(filled[0], "2026-01-04")[0]
+
+
+def test_a_night_is_published_as_a_site(filled):
+    lake, _, ran = filled
+    index = Path(ran.summary["report"])
+    summary = json.loads((index.parent / "summary.json").read_text())
+    machines = pd.read_csv(index.parent / "machines.csv")
+    assert (summary["kind"], summary["night"]) == ("night", "2026-01-05")
+    counted = {state: n for state, n in summary["machines"].items() if n}
+    assert counted == machines["state"].value_counts().to_dict() == {"normal": 2, "silent": 2}
+    page = index.read_text()
+    links = set(re.findall(r'href="(machines/[^"]+)"', page))
+    assert {path.name for path in (index.parent / "machines").iterdir()} == {link.split("/")[1] for link in links}
+    assert len(links) == 4
+    assert "Newly silent" in page
+    for name in re.findall(r'<a href="([a-z][^"/]*)">', page):
+        assert (index.parent / name).is_file(), name
+    assert "pump id_00" in (index.parent / "mail.html").read_text()
+    nights = re.findall(r">Night of ([0-9-]+)<", (lake / "reports" / "index.html").read_text())
+    assert nights == [f"2026-01-0{day}" for day in (5, 4, 3, 2, 1)]
+
+
+def test_what_is_seen_and_heard_of_a_machine_in_alarm(filled, tmp_path):
+    path, _, _ = filled
+    settings = dict(item.split("=") for item in FLEET if "=" in item)
+    sections = {}
+    for name, value in settings.items():
+        section, field = name.split(".")
+        sections.setdefault(section, {})[field] = value
+    work = night_work(str(path), date(2026, 1, 5), None, "default", sections | {"features": {"backbones": ["fake"]}})
+    lake = work.open_lake()
+    catalog = work.catalog(lake).within(work.scope)
+    scores = most_abnormal(read_scores(lake, score_paths(lake, work)), ("fake", "gmm", 0))
+    nights = read_nights(lake, work, 10)
+    listen = listener(lake, catalog, scores, work)
+    calm = fleet_of(nights, "2026-01-05", ("fake", "gmm", 0)).machines
+    assert [list(listen(view)) for view in calm] == [[]] * 4
+    alarmed = fleet_of(nights.assign(state="alarm"), "2026-01-05", ("fake", "gmm", 0)).machines
+    heard = {view.machine.label: listen(view) for view in alarmed}
+    assert {label: len(found) for label, found in heard.items()} == {
+        "fan id_00": 3, "fan id_01": 3, "pump id_00": 0, "pump id_01": 0,
+    }  # fmt: skip
+    for found in heard["fan id_00"], heard["fan id_01"]:
+        in_order = [recording.row["score"] for recording in found]
+        assert in_order == sorted(in_order, reverse=True)
+        assert all(recording.mime == "audio/mpeg" and recording.audio for recording in found)
+        assert [recording.relevance is None for recording in found][1:] == [True, True]
+        relevance = found[0].relevance
+        assert relevance is None or relevance.shape == found[0].logmel.shape
+    assert any(found[0].relevance is not None for found in heard.values() if found)
 
 
 def test_repeating_a_backfill_the_other_way_round_recomputes_and_doubles_nothing(filled):
