@@ -32,7 +32,7 @@ ARROW_TYPES = {
 }
 PANDAS_TYPES = {"object": "text", "int64": "integer", "float64": "number"}
 # What publishing adds to the summary of a run.
-PUBLISHED_FIELDS = ["report_id", "title", "created_at"]
+PUBLISHED_FIELDS = ["report_id", "kind", "machines", "title", "created_at"]
 
 _CODE = re.compile(r"^```.*?^```|^(?: {4}|\t).*?$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\]\(\s*<?([^)\s>]+)[^)]*\)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=\"([^\"]+)\"", re.MULTILINE)

@@ -74,6 +74,7 @@ def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> li
         before = since
         if not (silent or unhealthy or without):
             statistic = float(rng.normal(2.1 if begins <= at < ends else -0.1, 0.8))
+            statistic = 3.4 if fate == "new_alarm" and at == last else statistic
             evidence, since = _walk(fate, at, last, ends, max(0.0, evidence + statistic - 0.5), since, night)
         state = "normal"
         if since or evidence >= LEVEL_ATTENTION:
@@ -138,9 +139,11 @@ def listen(view: MachineView) -> list[TopRecording]:
     """Three recordings of an unusual machine: ten seconds of hum with a squeal that drove the score."""
     if view.state not in ("alarm", "attention"):
         return []
-    return [
-        TopRecording(row, *_squeal(number), *_clip(number)) for number, row in enumerate(scores_of(view.machine)[:3])
-    ]
+    found = []
+    for number, row in enumerate(scores_of(view.machine)[:3]):
+        logmel, relevance = _squeal(number)
+        found.append(TopRecording(row, logmel, relevance if number == 0 else None, *_clip(number)))
+    return found
 
 
 @functools.cache
