@@ -17,13 +17,14 @@ from tasks.reports.charts import Level, Mark, history_svg, sparkline_svg
 from tasks.reports.fleet import STATES, Fleet, MachineView, of_alarm
 from tasks.reports.html import render_page
 from tasks.reports.spectrogram import drivers_svg, spectrogram_svg
-from tasks.reports.tables import Row, records
+from tasks.reports.tables import Capped, Row, records
 from tasks.settings import SpectrogramSettings
 
 _SPARK_NIGHTS = 30
 CHART_NIGHTS = 180
 _LISTED_NIGHTS = 30
 _MAILED = 100
+_MAX_NOTES = 300
 _TOP_RECORDINGS = 10
 
 
@@ -102,6 +103,7 @@ def pages(site: Site) -> Iterator[tuple[str, bytes]]:
 def fleet_page(site: Site) -> str:
     """The fleet on one night: which machines need attention, since when, how sure that is."""
     machines = site.fleet.machines
+    notes = [(view, note) for view in machines for note in site.notes.get(view.machine, ())]
     return render_page(
         "fleet.html.j2",
         ("base.css", "site.css"),
@@ -112,6 +114,7 @@ def fleet_page(site: Site) -> str:
             sparkline_svg([of_alarm(row) for row in view.nights[-_SPARK_NIGHTS:]], view.state) for view in machines
         ],
         spark_nights=_SPARK_NIGHTS,
+        notes=Capped(notes[:_MAX_NOTES], len(notes)),
         reasons=records(site.rejected.groupby(["reason", "explanation"]).size().reset_index(name="n")),
     )
 

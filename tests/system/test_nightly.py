@@ -139,14 +139,13 @@ def test_a_night_is_published_as_a_site(filled):
     assert nights == [f"2026-01-0{day}" for day in (5, 4, 3, 2, 1)]
 
 
-def test_what_is_seen_and_heard_of_a_machine_in_alarm(filled, tmp_path):
+def test_what_is_seen_and_heard_of_a_machine_in_alarm(filled):
     path, _, _ = filled
-    settings = dict(item.split("=") for item in FLEET if "=" in item)
-    sections = {}
-    for name, value in settings.items():
+    sections = {"features": {"backbones": ["fake"]}}
+    for name, value in (item.split("=") for item in FLEET if "=" in item):
         section, field = name.split(".")
         sections.setdefault(section, {})[field] = value
-    work = night_work(str(path), date(2026, 1, 5), None, "default", sections | {"features": {"backbones": ["fake"]}})
+    work = night_work(str(path), date(2026, 1, 5), None, "default", sections)
     lake = work.open_lake()
     catalog = work.catalog(lake).within(work.scope)
     scores = most_abnormal(read_scores(lake, score_paths(lake, work)), ("fake", "gmm", 0))

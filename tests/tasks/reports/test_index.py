@@ -5,8 +5,9 @@ import re
 from tasks.reports.index import index_page
 
 NIGHT = {
-    "report_id": "night-2026-01-02-ab", "kind": "night", "night": "2026-01-02", "title": "<b>", "accepted": 7, "rejected": 1,
-    "created_at": "2026-01-03T02:30:00+00:00", "degraded": True, "machines": {"alarm": 2, "attention": 0, "silent": 1},
+    "report_id": "night-2026-01-02-ab", "kind": "night", "night": "2026-01-02", "title": "<b>", "accepted": 7,
+    "rejected": 1, "created_at": "2026-01-03T02:30:00+00:00", "degraded": True,
+    "machines": {"alarm": 2, "attention": 0, "silent": 1},
 }  # fmt: skip
 EVALUATION = {
     "report_id": "evaluation-cd", "kind": "evaluation", "title": "Humwatch", "accepted": 5, "rejected": 0,
