@@ -159,7 +159,7 @@ def test_the_lines_of_duckdb_read_the_newest_report(tmp_path):
         decided = pd.DataFrame({"file": [file, "a.wav"], "decision": ["abnormal", "normal"], "p_value": [0.01, 0.5]})
         auc = pd.DataFrame({"machine_id": ["id_00", "id_02"], "auc": [0.9, 0.7]})
         summary = {"report_id": report, "created_at": "2026-11-22T00:00:00+00:00"}
-        publish(lake, report, files_of({"scores": decided, "auc": auc}), summary, lambda _: "")
+        publish(lake, report, files_of({"scores": decided, "auc": auc}).items(), summary, lambda _: "")
     (snippet,) = re.findall(r"```sql\n(.*?)```", documented(), re.DOTALL)
     with duckdb.connect() as connection:
         _, alarms, auc = (
