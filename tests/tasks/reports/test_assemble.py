@@ -16,7 +16,6 @@ from storage.models import Machine, put_gate
 from tasks.detectors.fit import Variant
 from tasks.evaluation.kept import evaluate, read_evaluation
 from tasks.reports.assemble import REJECTED_COLUMNS, clips, files_of, fleet_table, notes_table, rejected_table
-from tasks.reports.index import index_page
 from tasks.work import Work
 
 MEMBERS = {
@@ -170,24 +169,3 @@ def test_tables_become_csv_without_lists_and_parquet_with_everything(scored):
     parquet = pd.read_parquet(io.BytesIO(files["scores.parquet"]))
     assert parquet["window_scores"].map(list).tolist() == scores["window_scores"].map(list).tolist()
     assert files == files_of({"scores": scores, "rejected": rejected_table(catalog_of(scored))})
-
-
-def summary(report_id, **changes):
-    common = {"created_at": "2026-11-21T00:00:00+00:00", "title": "Plant", "accepted": 3, "rejected": 1}
-    return {"report_id": report_id, "degraded": False, **common, **changes}
-
-
-def test_the_index_leads_to_every_report_in_the_order_given():
-    page = index_page([summary("b"), summary("a", degraded=True)])
-    assert page.index('href="b/index.html"') < page.index('href="a/index.html"')
-    rows = page.split("<tbody>")[1].split("</tbody>")[0].split("</tr>")
-    assert ["degraded" in row for row in rows[:2]] == [False, True]
-    assert ["complete" in row for row in rows[:2]] == [True, False]
-    assert "<tr>" not in index_page([]).split("<tbody>")[1]
-
-
-def test_titles_are_text_and_never_markup():
-    page = index_page([summary("<img src=x>", title="<script>alert('1')</script> & \"more\"")])
-    assert "<script>" not in page
-    assert "<img" not in page
-    assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &#34;more&#34;" in page

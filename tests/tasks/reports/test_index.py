@@ -34,3 +34,10 @@ def test_nights_and_evaluations_are_told_apart_in_the_order_given():
 
 def test_without_reports_there_is_a_page():
     assert rows(index_page([])) == []
+
+
+def test_titles_are_text_and_never_markup():
+    page = index_page([{**EVALUATION, "report_id": "<img src=x>", "title": "<script>alert('1')</script> & \"more\""}])
+    assert "<script>" not in page
+    assert "<img" not in page
+    assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &#34;more&#34;" in page
