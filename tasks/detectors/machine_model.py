@@ -79,12 +79,12 @@ class MachineModel:
         _check_shapes(windows, len(self.detectors))
         drift = np.full((len(windows), len(windows[0])), np.nan)
         for moved, detector, features in zip(drift, self.detectors, windows, strict=True):
-            there = np.isfinite(features).all(axis=2)
-            for index, is_window in enumerate(there):
-                if is_window.any():
-                    mean = features[index, is_window].mean(axis=0, dtype=np.float64)
-                    moved[index] = np.median(detector.distances(mean[None]))
-        return drift.mean(axis=0)
+            for index, recording in enumerate(features):
+                there = recording[np.isfinite(recording).all(axis=1)]
+                if len(there):
+                    moved[index] = np.median(detector.distances(there.mean(axis=0, dtype=np.float64)[None]))
+        mean: Matrix = drift.mean(axis=0)
+        return mean
 
     def combine(self, scores: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
         """From the detectors' scores, float64 (recording, window) each, to those of the machine: see `scores`."""
