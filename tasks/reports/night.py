@@ -61,7 +61,7 @@ def night_site(lake: Lake, catalog: Catalog, work: Work, report: ReportInput, fi
 
 def most_abnormal(scores: pd.DataFrame, model: tuple[str, str, int]) -> dict[Machine, list[Row]]:
     """Rows of the scores table under one model by machine, the highest score first."""
-    of_model = (scores[["backbone", "detector", "seed"]] == model).all(axis=1)
+    of_model = (scores[["backbone", "detector", "seed"]] == list(model)).all(axis=1)
     judged = scores[of_model & scores["score"].notna()].drop(columns="window_scores")
     ordered = judged.sort_values(["score", "recording_id"], ascending=[False, True], kind="stable")
     return {machine: records(rows) for machine, rows in by_machine(ordered).items()}
