@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Test processes; each system test file starts servers of its own.
-WORKERS ?= 2
+# Test processes: one more than cores, since the system tests often wait for servers that they start.
+WORKERS ?= 3
 
 .PHONY: demo test lint bench docs clean
 
@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 	$(BIN)/humwatch demo
 
 test: lint
-	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --cov --cov-report term:skip-covered
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report term:skip-covered
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

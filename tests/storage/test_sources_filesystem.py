@@ -114,7 +114,6 @@ def test_a_missing_bucket_is_told_from_a_missing_object():
     [
         FileExistsError("x"),
         OSError(errno.EINVAL, "pre-condition failed"),
-        OSError(errno.ENOSPC, "full"),
         ValueError("x"),
         KeyError("x"),
     ],

@@ -14,6 +14,7 @@ from pathlib import Path
 import distributed
 import pandas as pd
 import pytest
+import warm
 from chromium import chromium
 
 FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
@@ -36,16 +37,27 @@ class Ran:
 
 
 def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
-    """Run `humwatch ... --json` in a process of its own, as a user does.
+    """Run `humwatch ... --json` in a process of its own.
 
     To save starting them each time, runs share one Prefect server and one Dask scheduler with two workers, reached as a
-    team reaches theirs; `alone=True` gives a run its own, the embedded ones. `before` is put before the command.
+    team reaches theirs, and what they import; `alone=True` gives a run its own, the embedded ones, from a fresh
+    interpreter. `before` is put before the command.
     """
-    command = [*before, sys.executable, "-m", "flows", *map(str, arguments), "--json"]
+    given = [*map(str, arguments), "--json"]
     shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
+    if not alone and not before and warm.can_run(env or {}, _warm_environment()):
+        return Ran(*warm.run(given, {**shared, **(env or {})}))
+    command = [*before, sys.executable, "-m", "flows", *given]
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+@functools.cache
+def _warm_environment() -> dict[str, str]:
+    environment = {"PREFECT_API_URL": prefect_api()}
+    warm.start(environment)
+    return environment
 
 
 @functools.cache

@@ -1,0 +1,64 @@
+"""Commands in processes forked off one that has imported Humwatch: importing it takes longer than most commands do."""
+
+import atexit
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_CONTEXT = multiprocessing.get_context("forkserver")
+_READ_BY_IMPORTS = ("PREFECT_", "PYTHON")
+
+
+def can_run(environment: Mapping[str, str], server_environment: Mapping[str, str]) -> bool:
+    """Whether what is imported already would be the same under this environment."""
+    return not any(
+        name.startswith(_READ_BY_IMPORTS) and server_environment.get(name) != value
+        for name, value in environment.items()
+    )
+
+
+def start(environment: Mapping[str, str]) -> None:
+    """Start the process that imports, under an environment."""
+    _CONTEXT.set_forkserver_preload(["flows.cli", "warm"])
+    kept = dict(os.environ)
+    os.environ.update(environment, PYTHONPATH=os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, str, str]:
+    """Run a command under an environment; return its exit status and what it wrote."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = [str(Path(folder, name)) for name in ("stdout", "stderr")]
+        process = _CONTEXT.Process(target=_command, args=(list(arguments), dict(environment), *written))
+        process.start()
+        process.join()
+        stdout, stderr = (Path(path).read_text() for path in written)
+        return process.exitcode, stdout, stderr
+
+
+def _command(arguments: list[str], environment: dict[str, str], stdout: str, stderr: str) -> None:
+    for number, path in ((1, stdout), (2, stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    for name in [name for name in os.environ if name.startswith(("AWS_", "HUMWATCH_"))]:
+        del os.environ[name]
+    os.environ.update(environment)
+    sys.argv = ["humwatch", *arguments]
+    from flows.cli import main
+
+    try:
+        main()
+    finally:
+        # multiprocessing leaves these out, and Prefect sends its last events in them.
+        threading._shutdown()
+        atexit._run_exitfuncs()
