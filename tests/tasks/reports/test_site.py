@@ -30,6 +30,18 @@ def text(page):
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
+def test_an_alarm_that_stands_is_not_called_new(site):
+    quiet = tuple(
+        dataclasses.replace(found, nights=[{**row, "new_alarm": False} for row in found.nights])
+        for found in site.fleet.machines
+    )
+    fleet = dataclasses.replace(site.fleet, machines=quiet)
+    assert "New alarms" not in fleet.changes()
+    page = text(dict(pages(dataclasses.replace(site, fleet=fleet)))["index.html"].decode())
+    assert "in alarm" in page
+    assert "of them new" not in page
+
+
 def test_a_page_a_machine_beside_the_fleet_and_the_mail(site, published):
     assert list(published)[:2] == ["index.html", "mail.html"]
     assert set(published) == {"index.html", "mail.html", *(view.page for view in site.fleet.machines)}
