@@ -1,5 +1,13 @@
-"""`python -m flows` is `humwatch`."""
+"""Where `humwatch` and `python -m flows` begin."""
 
-from flows.cli import main
 
-main()
+def main() -> None:
+    """Run the command line."""
+    # Not above: workers import the module in which their command began, and need neither Prefect nor Typer.
+    from flows.cli import main as run  # noqa: PLC0415
+
+    run()
+
+
+if __name__ == "__main__":
+    main()
