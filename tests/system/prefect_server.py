@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import urllib3
 from s3_server import free_ports
 
 # Places under a concurrency limit are found again after a kill, and waiting for one takes no half minute.
@@ -18,6 +18,10 @@ SETTINGS = {
     "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
 }
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+# A busy SQLite is answered 503, and every client of Prefect asks again.
+_HTTP = urllib3.PoolManager(
+    retries=urllib3.Retry(status=8, connect=0, read=0, status_forcelist=[503], backoff_factor=0.5, allowed_methods=None)
+)
 
 
 class PrefectServer:
@@ -51,10 +55,9 @@ class PrefectServer:
 
     def api(self, path: str, body: dict | None = None):
         """What the API answers to a POST of `body`, or to a GET."""
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read() or "null")
+        answer = _HTTP.request("GET" if body is None else "POST", f"{self.url}{path}", json=body, timeout=60)
+        assert answer.status < 400, f"{path}: {answer.status} {answer.data.decode()}"
+        return json.loads(answer.data or "null")
 
     def create_run(self, deployment: str, **parameters) -> str:
         """The id of a new flow run of a deployment (FLOW/NAME)."""
@@ -85,7 +88,7 @@ class PrefectServer:
         assert self.process.poll() is None, self.log.read_text()
         try:
             return self.api("/health")
-        except OSError:
+        except urllib3.exceptions.HTTPError:
             return False
 
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import psutil
 import pytest
+import urllib3
 import yaml
 from conftest import _dask_address
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -281,7 +282,7 @@ def test_serve_runs_what_it_is_asked_for_and_ends_on_ctrl_c(fleet, tmp_path):
     assert len(list(lake.glob("reports/*/summary.json"))) == 1
     served.send_signal(signal.SIGINT)
     assert served.wait(90) == 0, server.log.read_text()
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(urllib3.exceptions.MaxRetryError, match="refused"):
         server.api("/health")
 
 
