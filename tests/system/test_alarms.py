@@ -126,3 +126,26 @@ def test_nights_called_normal_count_as_such_from_the_next_run_on(night, tmp_path
     assert machine["label"] == "normal"
     before = first.table("machines").set_index("machine_id").loc[truth["machine_id"]]
     assert machine["reference_nights"] > before["reference_nights"]
+
+
+def test_an_evaluation_stands_beside_a_night_with_labels(night, tmp_path):
+    lake, sources, truth, first = night
+    shutil.copytree(lake, tmp_path / "lake")
+    scores = first.table("scores")
+    rows = scores[scores["machine_id"] == truth["machine_id"]].sort_values("score")["recording_id"].tolist()
+    labels = ["normal"] * (len(rows) - 1) + ["abnormal"]
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "recording_id,label\n" + "".join(f"{row},{label}\n" for row, label in zip(rows, labels, strict=True))
+    )
+    assert run_humwatch("labels", "import", log, "--lake", tmp_path / "lake").status == 0
+    ran = run_humwatch("nightly", sources, "--lake", tmp_path / "lake", *FLEET)
+    assert ran.status == 0, ran.stderr
+    auc = ran.table("auc").set_index("machine_id").loc[truth["machine_id"]]
+    assert (auc["auc"], auc["n_normal"], auc["n_abnormal"]) == (1.0, len(rows) - 1, 1)
+    report = Path(ran.summary["report"])
+    assert 'href="evaluation.html"' in report.read_text()
+    page = (report.parent / "evaluation.html").read_text()
+    assert f"fan {truth['machine_id']}" in page
+    assert "<svg" in page
+    assert not (Path(first.summary["report"]).parent / "evaluation.html").exists()

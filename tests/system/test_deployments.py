@@ -1,6 +1,7 @@
 """A fleet under a real Prefect server: deployments, a process worker, backfill, kills, and `humwatch serve`."""
 
 import json
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ import pytest
 import urllib3
 import yaml
 from conftest import _dask_address
+from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, spawn, wait_until
 
@@ -258,6 +260,36 @@ def test_serving_again_resumes_the_schedule_that_was_paused_when_it_ended(server
             ]
             server.api(f"/deployments/{found['id']}/pause_deployment", {})
             assert server.api("/deployments/name/nightly/again")["paused"], number
+
+
+def test_an_upgrade_pauses_all_schedules_and_resumes_them(server):
+    def active():
+        found = server.api("/deployments/filter", {})
+        return {schedule["active"] for deployment in found for schedule in deployment["schedules"]}
+
+    server.prefect("deployment", "schedule", "resume", "--all")
+    assert active() == {True}
+    server.prefect("deployment", "schedule", "pause", "--all")
+    assert active() == {False}
+
+
+def test_the_notification_of_the_guide_and_the_automation_of_the_deployments_are_taken(server):
+    guide = (ROOT / "docs" / "operators-guide.md").read_text()
+    (notification,) = re.findall(r"automation create --from-json '(.*?)'", guide, re.DOTALL)
+    with temporary_settings({PREFECT_API_URL: server.url}):
+        block = SlackWebhook(url="https://hooks.example.org/plant").save("plant")
+    server.prefect("automation", "create", "--from-json", notification.replace('"..."', f'"{block}"'))
+    server.prefect("automation", "create", "--from-file", str(DEPLOYMENTS / "automations.yaml"))
+    found = {each["name"]: each for each in server.api("/automations/filter", {})}
+    assert found["Tell the data team"]["actions"][0]["block_document_id"] == str(block)
+    assert found["Tell the data team"]["trigger"]["expect"] == ["humwatch.run.failed"]
+    assert found["Orphaned runs are crashed"]["trigger"]["within"] == 300
+
+
+def test_a_run_that_waits_is_cancelled_by_hand(server):
+    run_id = server.create_run("train/fleet")
+    server.prefect("flow-run", "cancel", run_id)
+    assert server.finished(run_id, 60)["state_type"] == "CANCELLED"
 
 
 @pytest.mark.parametrize(("cron", "zone"), [("0 2 * *", "UTC"), ("0 2 * * *", "Europe/Nowhere"), ("0 2 * * *", "")])

@@ -1,6 +1,7 @@
 """Workers, schedulers, stores, disks and clocks fail in the middle: nothing is lost and nothing is doubled."""
 
 import shutil
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ import distributed
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from conftest import FAKE, modification_times, run_humwatch, sorted_scores
+import warm
+from conftest import FAKE, modification_times, prefect_api, run_humwatch, sorted_scores
 from dask_cluster import dask_cluster, wait_for
 from lakes import build, small
 from recordings import machine, tone, wav, write_zip
@@ -113,6 +115,20 @@ def test_a_killed_worker_loses_nothing(stage, cluster, archive, undisturbed, tmp
         client.wait_for_workers(2, timeout=60)  # its nanny has started another one
     assert scores_of(tmp_path) == undisturbed
     assert not list(tmp_path.rglob("*.blocks"))
+
+
+def test_a_flow_killed_beside_workers_that_live_on_is_continued(cluster, archive, undisturbed_run, tmp_path):
+    environment = {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": cluster.address}
+    flow = warm.begin(["run", str(archive), "--lake", str(tmp_path / "lake"), *SMALL], environment)
+    wait_for(lambda: list(tmp_path.glob("lake/spectrograms/*/*/*/*.blocks/*.parquet")))
+    flow.kill()
+    flow.join()
+    assert flow.exitcode == -signal.SIGKILL
+    assert not list(tmp_path.glob("lake/models/*"))
+    ran = run_humwatch("run", archive, "--lake", tmp_path / "lake", *SMALL, env=environment)
+    assert ran.status == 0, ran.stderr
+    assert 0 < ran.summary["recordings_decoded"] < 32
+    assert scores_of(tmp_path / "lake") == undisturbed_run
 
 
 def test_a_killed_scheduler_ends_the_run_with_a_clear_error_and_the_next_one_goes_on(archive, undisturbed, tmp_path):

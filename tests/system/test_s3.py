@@ -7,7 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import FAKE, run_humwatch, sorted_scores
+import urllib3
+from conftest import FAKE, prefect_api, run_humwatch, sorted_scores
 from recordings import machine, write_zip
 from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
@@ -116,6 +117,20 @@ def test_real_recordings_are_among_them(local, remote):
     tables = [parquet.read_table(path) for path in sorted(remote[1].glob("scores/*/machine_type=ToyCar/**/*.parquet"))]
     assert sum(table.num_rows for table in tables) == 60
     assert sum(table["score"].null_count for table in tables) == 0
+
+
+def test_the_run_is_on_the_prefect_server_with_its_tables(remote):
+    def found(of: str, body: dict) -> list[dict]:
+        answer = urllib3.request("POST", f"{prefect_api()}/{of}/filter", json=body)
+        assert answer.status == 200, answer.data
+        return answer.json()
+
+    report = remote[0].summary["report"]
+    (of_run,) = {each["flow_run_id"] for each in found("artifacts", {}) if report in str(each["data"])}
+    (run,) = found("flow_runs", {"flow_runs": {"id": {"any_": [of_run]}}})
+    assert run["state_type"] == "COMPLETED"
+    beside = found("artifacts", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    assert {"auc", "summary", "report"} <= {each["key"] for each in beside}
 
 
 def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, proxy, server, archives):

@@ -3,6 +3,7 @@
 import atexit
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.process
 import os
 import sys
 import tempfile
@@ -39,11 +40,19 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
     """Run a command under an environment; return its exit status and what it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         written = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        process = _CONTEXT.Process(target=_command, args=(list(arguments), dict(environment), *written))
-        process.start()
+        process = begin(arguments, environment, *written)
         process.join()
         stdout, stderr = (Path(path).read_text() for path in written)
         return process.exitcode, stdout, stderr
+
+
+def begin(
+    arguments: Sequence[str], environment: Mapping[str, str], stdout: str = os.devnull, stderr: str = os.devnull
+) -> multiprocessing.process.BaseProcess:
+    """Begin a command under an environment, in a process that the caller joins, or kills."""
+    process = _CONTEXT.Process(target=_command, args=(list(arguments), dict(environment), stdout, stderr))
+    process.start()
+    return process
 
 
 def _command(arguments: list[str], environment: dict[str, str], stdout: str, stderr: str) -> None:
