@@ -286,12 +286,6 @@ def test_the_notification_of_the_guide_and_the_automation_of_the_deployments_are
     assert found["Orphaned runs are crashed"]["trigger"]["within"] == 300
 
 
-def test_a_run_that_waits_is_cancelled_by_hand(server):
-    run_id = server.create_run("train/fleet")
-    server.prefect("flow-run", "cancel", run_id)
-    assert server.finished(run_id, 60)["state_type"] == "CANCELLED"
-
-
 @pytest.mark.parametrize(("cron", "zone"), [("0 2 * *", "UTC"), ("0 2 * * *", "Europe/Nowhere"), ("0 2 * * *", "")])
 def test_a_schedule_that_is_none_is_refused(cron, zone):
     with pytest.raises(BadConfiguration):
