@@ -22,6 +22,10 @@ _LOWEST_SAMPLE_RATE_HZ = 100  # below it a header is damaged, and resampling it 
 _FREE_SAMPLES, _SAMPLES_PER_BYTE = 1 << 28, 64  # FLAC packs silence without bound: both exceeded is a bomb
 _OPEN_ENDED_FRAMES = (1 << 63) - 1  # libsndfile's frame count for a FLAC stream whose header leaves it open
 _OPEN_ENDED_BLOCK_FRAMES = 1 << 18
+_FMT = struct.Struct("<HHIIHH")  # tag, channels, rate, bytes a second, bytes a frame, bits of a sample
+_PCM, _EXTENSIBLE = 0x0001, 0xFFFE
+_PCM_GUID = bytes.fromhex("0100000000001000800000aa00389b71")
+_MOST_CHANNELS = 1024  # libsndfile's
 _SEEK_FAILED = 39  # libsndfile's SFE_BAD_SEEK
 
 
@@ -39,11 +43,19 @@ class Rejected(Exception):
 
 @dataclass(frozen=True)
 class Audio:
-    """Decoded sound: `samples` float32 (frame, channel), full scale = 1; `subtype` in libsndfile's word (`PCM_16`)."""
+    """Decoded sound: `stored` (frame, channel), int16 or float32; `subtype` in libsndfile's word (`PCM_16`).
 
-    samples: npt.NDArray[np.float32]
+    16-bit PCM, what nearly all corpora hold, stays a view of the file's bytes: only the channels used are converted.
+    """
+
+    stored: npt.NDArray[np.int16] | npt.NDArray[np.float32]
     sample_rate_hz: int
     subtype: str
+
+    @property
+    def samples(self) -> npt.NDArray[np.float32]:
+        """All channels, float32 (frame, channel), full scale = 1."""
+        return _full_scale_is_one(self.stored)
 
 
 def decode(data: bytes) -> Audio:
@@ -60,7 +72,10 @@ def decode(data: bytes) -> Audio:
         raise Rejected(Reason.EMPTY_FILE, "0 bytes")
     is_wav = data[:4] in _WAV_MAGICS and b"WAVE".startswith(data[8:12])
     if is_wav:
-        _check_wav_chunks(data)
+        chunks = _check_wav_chunks(data)
+        audio = _view_pcm_16(data, chunks) if data[:4] == b"RIFF" else None
+        if audio is not None:
+            return audio
     try:
         file = soundfile.SoundFile(io.BytesIO(data))
     except soundfile.LibsndfileError as error:
@@ -92,10 +107,10 @@ def select_channel(audio: Audio, channel: int | Literal["mean"]) -> npt.NDArray[
     if channel == "mean":
         mean: npt.NDArray[np.float64] = audio.samples.mean(axis=1, dtype=np.float64)
         return mean.astype(np.float32)
-    n_channels = audio.samples.shape[1]
+    n_channels = audio.stored.shape[1]
     if not 0 <= channel < n_channels:
         raise Rejected(Reason.CHANNEL_MISSING, f"channel {channel} of {n_channels}")
-    return np.ascontiguousarray(audio.samples[:, channel])
+    return np.ascontiguousarray(_full_scale_is_one(audio.stored[:, channel]))
 
 
 def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.NDArray[np.float32]:
@@ -107,14 +122,43 @@ def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.N
     return resampled
 
 
-def _check_wav_chunks(data: bytes) -> None:
-    """Walk the chunks up to the samples (EBU Tech 3306 for RF64): libsndfile reads what is there and says nothing."""
+def _full_scale_is_one(stored: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if stored.dtype == np.float32:
+        return stored.astype(np.float32, copy=False)
+    return np.multiply(stored, np.float32(2**-15), dtype=np.float32)
+
+
+def _view_pcm_16(data: bytes, chunks: list[tuple[bytes, int, int]]) -> Audio | None:
+    """Return little-endian 16-bit PCM without a copy; None for whatever is less plain, which libsndfile decodes."""
+    formats = [data[at : at + size] for name, at, size in chunks if name == b"fmt "]
+    _, start, size = chunks[-1]
+    if len(formats) != 1 or len(formats[0]) < _FMT.size:
+        return None
+    tag, channels, rate_hz, _, frame_bytes, bits = _FMT.unpack_from(formats[0])
+    # Valid bits, channel mask and the format's GUID, which says PCM.
+    is_extensible = tag == _EXTENSIBLE and formats[0][18:20] == b"\x10\0" and formats[0][24:40] == _PCM_GUID
+    is_plain = (tag == _PCM or is_extensible) and bits == 16 and frame_bytes == 2 * channels <= 2 * _MOST_CHANNELS
+    n_frames = size // frame_bytes if is_plain else 0
+    if not n_frames or start + size > len(data) or rate_hz < _LOWEST_SAMPLE_RATE_HZ:
+        return None
+    stored = np.frombuffer(data, "<i2", n_frames * channels, start).reshape(n_frames, channels)
+    return Audio(stored, rate_hz, "PCM_16")
+
+
+def _check_wav_chunks(data: bytes) -> list[tuple[bytes, int, int]]:
+    """Walk the chunks up to the samples (EBU Tech 3306 for RF64): libsndfile reads what is there and says nothing.
+
+    Returns:
+        Name, first byte and size of each, that of the samples last.
+    """
     order = ">" if data[:4] == b"RIFX" else "<"
     size64: int | None = None
+    chunks: list[tuple[bytes, int, int]] = []
     at = 12
     while at + 8 <= len(data):
         name, size = struct.unpack_from(f"{order}4sI", data, at)
         body = at + 8
+        chunks.append((name, body, size))
         if name == b"ds64" and body + 16 <= len(data):
             (size64,) = struct.unpack_from("<Q", data, body + 8)
         elif name == b"fmt " and data[body + 2 : body + 4] == b"\0\0":
@@ -123,7 +167,7 @@ def _check_wav_chunks(data: bytes) -> None:
             promised = size64 if size64 is not None and size == 0xFFFFFFFF else size
             if promised > len(data) - body and not _means_to_the_end(promised):
                 raise Rejected(Reason.TRUNCATED, f"{len(data) - body} of {promised} bytes of samples")
-            return
+            return chunks
         at = body + size + size % 2  # chunks are padded to an even size
     (riff_size,) = struct.unpack_from(f"{order}I", data.ljust(8, b"\0"), 4)
     is_cut = len(data) < max(12, 8 + riff_size)

@@ -54,23 +54,25 @@ def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSetti
     """Measure `signal`, float32 (frame,), at least one sample: the channel used of `audio`, at the file's own rate."""
     finite = np.isfinite(signal)
     n_finite = int(np.count_nonzero(finite))
-    used = signal[finite].astype(np.float64) if n_finite else np.zeros(1)
-    magnitude = np.abs(used)
+    whole = signal if n_finite == len(signal) else signal[finite]
+    used = whole.astype(np.float64) if n_finite else np.zeros(1)
+    lowest, highest = used.min(), used.max()
+    peak = max(-lowest, highest)
     power = np.square(used)
     starts = np.arange(0, len(used), max(1, round(_FRAME_S * audio.sample_rate_hz)))
     frame_power = np.add.reduceat(power, starts) / np.diff(starts, append=len(used))
     full_scale = _FULL_SCALE_8_BIT if audio.subtype in ("PCM_U8", "PCM_S8") else _FULL_SCALE_16_BIT
     return Health(
         sample_rate_hz=audio.sample_rate_hz,
-        channels=audio.samples.shape[1],
+        channels=audio.stored.shape[1],
         duration_s=len(signal) / audio.sample_rate_hz,
         rms_dbfs=float(_dbfs(power.mean())),
-        peak_dbfs=float(_dbfs(power.max())),
-        clipped_fraction=float(np.mean(magnitude >= full_scale)),
+        peak_dbfs=float(_dbfs(peak**2)),
+        clipped_fraction=float(np.mean(np.abs(used) >= full_scale)) if peak >= full_scale else 0.0,
         silent_fraction=float(np.mean(_dbfs(frame_power) < settings.silent_rms_dbfs)),
         dc_offset=float(used.mean()),
         nonfinite_fraction=1 - n_finite / len(signal),
-        dead_channel=bool(used.min() == used.max()),
+        dead_channel=bool(lowest == highest),
     )
 
 
