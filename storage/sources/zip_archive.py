@@ -111,7 +111,7 @@ def _inflate(packed: memoryview, size_bytes: int, max_member_bytes: int) -> byte
                 if not more and not inflater.unconsumed_tail:
                     break
                 total += more
-    except isal_zlib.error as error:
+    except isal_zlib.IsalError as error:  # type: ignore[misc] # its stub declares an instance
         return ReadProblem(Reason.CORRUPT, f"cannot be unpacked: {error}")
     if total > max_member_bytes:
         return ReadProblem(Reason.TOO_LARGE, f"unpacks to more than {max_member_bytes} bytes, not to {size_bytes}")

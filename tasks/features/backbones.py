@@ -1,8 +1,7 @@
 """Backbones: networks trained on images, cut off at the layers whose maps become features.
 
 torchvision's classification models by name, EfficientNet-Lite0 and a small `fake` one for tests. They run eager and
-channels-last: torch.jit's frozen graphs, deprecated by torch, were slower on SqueezeNet and EfficientNet-Lite0 and a
-tenth faster on ResNet18.
+channels-last, with what can be fused fused (`fusing.py`).
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ from collections import OrderedDict
 
 import torch
 from efficientnet_lite_pytorch import EfficientNet
-from torch import nn
+from torch import fx, nn
 
 from storage.errors import BadConfiguration, ModelIncompatible
+from tasks.features.fusing import fold_batch_norms, fuse_convolutions, separate_outputs
 from tasks.features.images import IMAGENET_MEAN, IMAGENET_STD
 from tasks.features.representations import FAKE, LITE
 from tasks.features.vision import feature_extraction, models
@@ -36,6 +36,12 @@ class Backbone:
 
     def __init__(self, extractor: nn.Module, source: str, precision: torch.dtype, device: torch.device) -> None:
         self.device = device
+        if isinstance(extractor, fx.GraphModule):
+            separate_outputs(extractor)
+            fold_batch_norms(extractor)
+            has_onednn = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+            if device.type == "cpu" and precision == torch.float32 and has_onednn:
+                fuse_convolutions(extractor)
         # torch's stub of `to` leaves memory_format out.
         self._extractor = extractor.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._precision = precision
@@ -182,10 +188,11 @@ def _cut_off(network: nn.Module, source: str, layers: tuple[str, ...]) -> nn.Mod
         if not any(name == layer or name.startswith(f"{layer}.") for name in names):
             close = difflib.get_close_matches(layer, names, n=3) or names[-6:]
             raise BadConfiguration(f"{source} has no layer {layer!r}; some it has: {', '.join(close)}")
-    extractor: nn.Module = feature_extraction.create_feature_extractor(
+    extractor = feature_extraction.create_feature_extractor(
         network, return_nodes={layer: layer for layer in layers}, suppress_diff_warning=True
     )
-    return extractor.eval().requires_grad_(False)
+    extractor = extractor.eval().requires_grad_(False)
+    return fx.GraphModule(extractor, extractor.graph)  # without its other graph, that of training
 
 
 def _trained_on(source: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
