@@ -102,6 +102,11 @@ class FeatureSettings(Section):
         "`logmel` or `fake`.",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="Arithmetic of the backbone.")
+    fully_convolutional: bool = Field(
+        default=False,
+        description="One pass over many windows side by side, each pooled from its part of the map: overlaps are "
+        "computed once, and a window sees its neighbours.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Images in a batch; the last one is padded to it.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where backbones run.")
     weights_dir: str | None = Field(

@@ -94,8 +94,12 @@ def build(source: str, layers: tuple[str, ...], settings: FeatureSettings, image
 
 
 @functools.cache
-def map_shapes(source: str, layers: tuple[str, ...], image_size_px: int) -> dict[str, tuple[int, int, int]]:
+def map_shapes(
+    source: str, layers: tuple[str, ...], image_size_px: int, width_px: int | None = None
+) -> dict[str, tuple[int, int, int]]:
     """Return {layer: (channels, rows, columns)} without weights or arithmetic (torch's meta device).
+
+    Images are square, or `width_px` wide.
 
     Raises:
         BadConfiguration: no such layer, a layer that gives neither a map nor a vector, or images too small.
@@ -108,7 +112,7 @@ def map_shapes(source: str, layers: tuple[str, ...], image_size_px: int) -> dict
         network = _drawn_network(source, image_size_px).to("meta")
     extractor = _cut_off(network, source, layers)
     try:
-        maps = extractor(torch.empty(1, 3, image_size_px, image_size_px, device="meta"))
+        maps = extractor(torch.empty(1, 3, image_size_px, width_px or image_size_px, device="meta"))
     except (RuntimeError, AssertionError) as error:
         raise BadConfiguration(f"{source} cannot take images of {image_size_px} px: {error}") from error
     shapes = {}

@@ -37,7 +37,7 @@ class EmbeddingSettings(Section):
 
     def key(self, representation: Representation) -> str:
         """Return the key of a representation's features; device and batch size change no value."""
-        shaping = {
+        shaping: dict[str, object] = {
             "spectrogram": spectrogram_key(self.spectrogram),
             "representation": str(representation),
             "images": self.images.model_dump(mode="json"),
@@ -45,6 +45,8 @@ class EmbeddingSettings(Section):
             "random_weights": self.features.random_weights,
             "weights": dict(self.weights).get(representation.source),
         }
+        if self.features.fully_convolutional:
+            shaping["fully_convolutional"] = True
         return settings_key((representation.source, representation.layer), shaping)
 
 

@@ -11,10 +11,13 @@ import torch
 from storage.errors import BadConfiguration
 from tasks.features.backbones import Backbone, build, choose_device, map_shapes
 from tasks.features.images import ImageMaker
-from tasks.features.pooling import Moments, pool, recording_vector, window_vectors
+from tasks.features.pooling import Moments, moments, pool, pooled, recording_vector, window_spans, window_vectors
 from tasks.features.representations import LOGMEL, Representation
-from tasks.features.windows import cut, n_windows
+from tasks.features.windows import n_windows, strip_frames, strips
 from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+
+# Windows of one strip at most, so that a recording of hours is no single image.
+_STRIP_WINDOWS = 16
 
 
 def feature_size(representation: Representation, images: ImageSettings, spectrogram: SpectrogramSettings) -> int:
@@ -57,12 +60,15 @@ class Embedder:
         self._settings = images
         self._batch_size = features.batch_size
         self._largest_pass = features.batch_size
+        self._longest_strip = _STRIP_WINDOWS if features.fully_convolutional else 1
         self._device = choose_device(features.device)
         self._image_maker = ImageMaker(images, spectrogram.top_db, self._device)
         layers: dict[str, list[str]] = defaultdict(list)
         for wanted in self._sizes:
             if wanted.source != LOGMEL and wanted.layer not in layers[wanted.source]:
                 layers[wanted.source].append(wanted.layer)
+        if features.fully_convolutional:
+            _must_widen(layers, images)
         self._backbones: dict[str, Backbone] = {
             source: build(source, tuple(names), features, images.image_size_px) for source, names in layers.items()
         }
@@ -76,7 +82,10 @@ class Embedder:
 
         Windows go through a backbone in row order, in batches that run across recordings and are padded to
         `batch_size`: every pass has one shape. With one torch thread a window's bits then do not depend on its place in
-        a batch, so neither on how rows are split into calls.
+        a batch, so neither on how rows are split into calls. With `fully_convolutional` strips of windows do, those of
+        one length together.
+
+        On a GPU the next batches are made here while it works on the last: nothing waits until all are on their way.
 
         Args:
             spectrograms: float32 (recording, n_mels, frames) in dB, NaN after a recording's own frames.
@@ -91,7 +100,7 @@ class Embedder:
             ValueError: a recording's own frames hold NaN or infinite values.
         """
         counts = [n_windows(int(count), self._settings) for count in n_frames]
-        moments = self._window_moments(spectrograms, n_frames, sum(counts))
+        found_moments = self._window_moments(spectrograms, n_frames) if any(counts) else {}
         ends = np.cumsum(counts, dtype=int)
         features = {}
         for wanted, size in self._sizes.items():
@@ -99,46 +108,60 @@ class Embedder:
             found = np.full((len(counts), max(counts, default=0) if per_window else 1, size), np.nan, dtype=np.float32)
             for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
                 if count and per_window:
-                    found[row, :count] = window_vectors(_rows(moments[wanted], slice(end - count, end)))
+                    found[row, :count] = window_vectors(_rows(found_moments[wanted], slice(end - count, end)))
                 elif count and wanted.source == LOGMEL:
                     own = torch.tensor(spectrograms[row, None, None, :, : int(n_frames[row])], dtype=torch.float32)
                     found[row] = recording_vector(pool(own, wanted))
                 elif count:
-                    found[row] = recording_vector(_rows(moments[wanted], slice(end - count, end)))
+                    found[row] = recording_vector(_rows(found_moments[wanted], slice(end - count, end)))
             features[wanted] = found
         return features
 
-    def _window_moments(
-        self, spectrograms: np.ndarray, n_frames: np.ndarray, total: int
-    ) -> Mapping[Representation, Moments]:
+    def _window_moments(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Mapping[Representation, Moments]:
         """Return the moments of all windows of all recordings, one after the other."""
-        batches: dict[Representation, list[Moments]] = {wanted: [] for wanted in self._sizes}
-        for batch, used in self._batches(spectrograms, n_frames):
-            maps = self._maps(batch)
+        batches: dict[Representation, list[list[torch.Tensor]]] = {wanted: [] for wanted in self._sizes}
+        order: list[int] = []
+        for strips_of_batch, levels in self._batches(spectrograms, n_frames):
+            order += [index for strip in strips_of_batch for index in strip]
+            length = len(strips_of_batch[0])
+            maps = self._maps(torch.from_numpy(levels))
             for wanted, found in batches.items():
-                found.append(pool(maps[wanted.source, wanted.layer][:used], wanted))
-        return {wanted: _joined(found) for wanted, found in batches.items()} if total else {}
+                used = maps[wanted.source, wanted.layer][: len(strips_of_batch)]
+                spans = None
+                if self._longest_strip > 1:
+                    spans = window_spans(length, wanted.time_bins, used.shape[-1], self._settings)
+                found.append([values.to("cpu", non_blocking=True) for values in pooled(used, wanted, spans)])
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        back = np.argsort(order)
+        return {wanted: _rows(moments(found), back) for wanted, found in batches.items()}
 
-    def _batches(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield windows float32 (batch_size, n_mels, window_frames), silence-padded, and how many of them are real."""
-        batch = np.zeros((self._batch_size, spectrograms.shape[1], self._settings.window_frames), dtype=np.float32)
-        used = 0
-        for row, (spectrogram, count) in enumerate(zip(spectrograms, n_frames, strict=True)):
-            if not np.isfinite(spectrogram[:, : int(count)]).all():
+    def _batches(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Iterator[tuple[list[range], np.ndarray]]:
+        """Yield batches of strips of one length: the windows of each, counted over all recordings, and their levels.
+
+        Levels are float32 (strips of a full batch, n_mels, frames), padded with zeros.
+        """
+        places: dict[int, list[tuple[int, range, int]]] = defaultdict(list)
+        before = 0
+        for row, count in enumerate(n_frames):
+            if not np.isfinite(spectrograms[row, :, : int(count)]).all():
                 raise ValueError(f"row {row} holds NaN or infinite values within its {count} frames")
-            for window in cut(spectrogram, int(count), self._settings):
-                batch[used] = window
-                used += 1
-                if used == self._batch_size:
-                    yield batch, used
-                    used = 0
-        if used:
-            batch[used:] = 0
-            yield batch, used
+            for strip in strips(int(count), self._settings, self._longest_strip):
+                places[len(strip)].append((row, strip, before))
+            before += n_windows(int(count), self._settings)
+        for length, of_length in sorted(places.items()):
+            frames = strip_frames(length, self._settings)
+            full = max(1, self._batch_size // length)
+            for first in range(0, len(of_length), full):
+                batch = of_length[first : first + full]
+                levels = np.zeros((full, spectrograms.shape[1], frames), dtype=np.float32)
+                for at, (row, strip, _) in enumerate(batch):
+                    start = strip.start * self._settings.window_hop_frames
+                    levels[at] = spectrograms[row, :, start : start + frames]
+                yield [range(before + strip.start, before + strip.stop) for _, strip, before in batch], levels
 
-    def _maps(self, windows: np.ndarray) -> dict[tuple[str, str], torch.Tensor]:
-        """Return {(source, layer): (batch, channel, frequency, time)}; log-mel is the windows themselves."""
-        levels = torch.from_numpy(windows)
+    def _maps(self, levels: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
+        """Return {(source, layer): (batch, channel, frequency, time)}; log-mel is the levels themselves."""
         maps = {(LOGMEL, ""): levels[:, None]}
         if self._backbones:
             if self._device.type == "cuda":
@@ -163,10 +186,23 @@ class Embedder:
                 return {layer: torch.cat([maps[layer] for maps in passes]) for layer in passes[0]}
 
 
-def _rows(moments: Moments, rows: slice) -> Moments:
-    return Moments(moments.mean[rows], None if moments.std is None else moments.std[rows])
+def _must_widen(layers: Mapping[str, Sequence[str]], images: ImageSettings) -> None:
+    """Refuse layers whose map does not grow with the image: there is nothing to pool windows from.
+
+    Raises:
+        BadConfiguration: such a layer.
+    """
+    for source, names in layers.items():
+        square, wide = (
+            map_shapes(source, tuple(names), images.image_size_px, times * images.image_size_px) for times in (1, 4)
+        )
+        for name in names:
+            if wide[name][2] < 2 * square[name][2]:
+                raise BadConfiguration(
+                    f"features.fully_convolutional needs a layer whose map grows with the image: {source}@{name} does "
+                    "not"
+                )
 
 
-def _joined(found: Sequence[Moments]) -> Moments:
-    stds = [one.std for one in found if one.std is not None]
-    return Moments(np.concatenate([one.mean for one in found]), np.concatenate(stds) if stds else None)
+def _rows(found: Moments, rows: slice | np.ndarray) -> Moments:
+    return Moments(found.mean[rows], None if found.std is None else found.std[rows])

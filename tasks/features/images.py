@@ -41,16 +41,18 @@ class ImageMaker:
                 f"images.colormap {settings.colormap!r} is not a colour map of matplotlib "
                 "(https://matplotlib.org/stable/users/explain/colors/colormaps.html), such as viridis"
             )
-        self._size_px = (settings.image_size_px, settings.image_size_px)
+        self._settings = settings
         self._top_db = top_db
         self._device = torch.device(device)
         self._table = _normalised_table(settings.colormap).to(self._device)
 
     def __call__(self, windows: np.ndarray | torch.Tensor) -> torch.Tensor:
-        """Return images: float32 (batch, 3, image_size_px, image_size_px), ImageNet-normalised.
+        """Return images: float32 (batch, 3, image_size_px, width), ImageNet-normalised.
+
+        The width is `image_size_px` for a window, and in proportion for a strip of several (`windows.strip_frames`).
 
         Args:
-            windows: float32 (batch, n_mels, window_frames), finite, in dB relative to the reference; values outside
+            windows: float32 (batch, n_mels, frames), finite, in dB relative to the reference; values outside
                 [-top_db, 0] are clamped.
         """
         # np.array: a view of the spectrogram may be read-only, which torch warns of.
@@ -60,11 +62,11 @@ class ImageMaker:
         # Matplotlib's rule: x = 1 belongs to the last entry.
         index = (unit * entries).to(torch.int64).clamp_(max=entries - 1)
         planes = self._table[:, index]
-        if tuple(planes.shape[-2:]) == self._size_px:
+        size_px = self._settings.image_size_px
+        wanted_px = (size_px, size_px * planes.shape[-1] // self._settings.window_frames)
+        if tuple(planes.shape[-2:]) == wanted_px:
             return planes.transpose(0, 1)
-        rows, columns = (
-            _resize(*sizes).to(self._device) for sizes in zip(planes.shape[-2:], self._size_px, strict=True)
-        )
+        rows, columns = (_resize(*sizes).to(self._device) for sizes in zip(planes.shape[-2:], wanted_px, strict=True))
         wide = (planes @ columns.T).permute(1, 2, 3, 0)
         batch, n_mels, width, colours = wide.shape
         images = rows @ wide.reshape(batch, n_mels, width * colours)

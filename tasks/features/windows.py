@@ -1,4 +1,4 @@
-"""Windows: the overlapping patches of a spectrogram that become images."""
+"""Windows: the overlapping patches of a spectrogram that become images; strips: several of them side by side."""
 
 from __future__ import annotations
 
@@ -29,3 +29,14 @@ def cut(spectrogram: np.ndarray, n_frames: int, settings: ImageSettings) -> np.n
         return np.empty((0, n_mels, settings.window_frames), dtype=spectrogram.dtype)
     every = sliding_window_view(spectrogram[:, :n_frames], settings.window_frames, axis=1)
     return every[:, :: settings.window_hop_frames].transpose(1, 0, 2)
+
+
+def strip_frames(windows: int, settings: ImageSettings) -> int:
+    """Return the frames of a strip of so many windows."""
+    return (windows - 1) * settings.window_hop_frames + settings.window_frames
+
+
+def strips(n_frames: int, settings: ImageSettings, longest: int) -> list[range]:
+    """Return the windows of a recording in runs of `longest`; the last may be shorter."""
+    count = n_windows(n_frames, settings)
+    return [range(first, min(first + longest, count)) for first in range(0, count, longest)]

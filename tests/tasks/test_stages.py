@@ -135,6 +135,7 @@ def embedding(weights=(), spectrogram=(), images=(), **features):
         {"images": {"window_hop_frames": 8}},
         {"precision": "bfloat16"},
         {"random_weights": True},
+        {"fully_convolutional": True},
     ],
     ids=str,
 )

@@ -195,6 +195,31 @@ def test_absent_weights_are_an_error_of_the_embedder(tmp_path, monkeypatch):
         torch.hub.set_dir(before)
 
 
+@pytest.mark.parametrize("text", ["fake", "fake/2x4/mean,std", "fake/2x1/recording", "logmel", "logmel/8x2/mean"])
+def test_windows_pooled_from_one_map_are_the_windows_where_borders_play_no_part(text):
+    """A cell of the fake backbone sees 8 x 8 pixels and nothing beyond: here 8 frames, and windows start every 32."""
+    n_frames = np.array([313, 64, 0, 63, 2000, 96])  # 8, 1, 0, 0, 61 and 2 windows: strips of 8, 1, 3 x 16 + 13, 2
+    values = spectrograms(n_frames, frames=2000)
+    (each, (wanted,)), (shared, _) = embedder(text), embedder(text, fully_convolutional=True)
+    expected, found = (made.embed(values, n_frames)[wanted] for made in (each, shared))
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_bits_of_one_map_however_rows_are_split_into_calls():
+    made, (wanted,) = embedder("resnet18", fully_convolutional=True, batch_size=32)
+    values = spectrograms()
+    whole = made.embed(values, N_FRAMES)[wanted]
+    for rows in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        found, expected = made.embed(values[rows], N_FRAMES[rows])[wanted], whole[rows]
+        np.testing.assert_array_equal(found, expected[:, : found.shape[1]])
+
+
+def test_a_layer_without_a_map_cannot_be_pooled_from_one():
+    with pytest.raises(BadConfiguration, match=r"needs a layer whose map grows .* alexnet@classifier\.5"):
+        embedder("alexnet", fully_convolutional=True)
+
+
 class SmallGpu:
     """A backbone with room for so many images, as a GPU that is out of memory behaves."""
 

@@ -42,7 +42,8 @@ def by_definition(windows, colormap, size_px, top_db):
 )
 def test_images_are_matplotlibs_colours_resized_and_normalised_by_torchvision(colormap, size_px, shape, top_db):
     windows = windows_db(shape=shape, top_db=top_db)
-    images = ImageMaker(ImageSettings(colormap=colormap, image_size_px=size_px), top_db)(windows)
+    settings = ImageSettings(colormap=colormap, image_size_px=size_px, window_frames=shape[1])
+    images = ImageMaker(settings, top_db)(windows)
     assert images.dtype == torch.float32
     assert images.shape == (3, 3, size_px, size_px)
     torch.testing.assert_close(images, by_definition(windows, colormap, size_px, top_db), rtol=0, atol=1e-5)
@@ -52,6 +53,19 @@ def test_without_a_resize_the_definition_holds_to_the_bit():
     windows = windows_db(count=20)
     images = ImageMaker(ImageSettings(image_size_px=64), 80.0)(windows)
     assert torch.equal(images, by_definition(windows, "viridis", 64, 80.0))
+
+
+def test_an_image_is_within_one_step_of_pillows():
+    from PIL import Image
+
+    windows = windows_db()
+    images = ImageMaker(ImageSettings(), 80.0)(windows)
+    mean, std = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    for window, image in zip(windows, images, strict=True):
+        rgb = Image.fromarray(mpl.colormaps["viridis"]((window + 80) / 80, bytes=True)[..., :3])
+        expected = np.asarray(rgb.resize((224, 224), Image.Resampling.BILINEAR), dtype=np.float32)
+        found = ((image * std + mean) * 255).round().permute(1, 2, 0).numpy()
+        assert np.abs(found - expected).max() <= 1
 
 
 def test_a_batch_is_its_windows_one_by_one():
