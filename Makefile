@@ -20,9 +20,7 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 bench: $(INSTALLED)
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/explanation.py
-	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/speed.py
 
 docs: $(INSTALLED)
 	$(BIN)/python -m flows.settings_page > docs/settings.md

@@ -161,7 +161,8 @@ def embedding_rows(device: str, batch_size: int) -> Iterator[Row]:
             bits = "" if precision == "float32" else ", bf16"
             yield Row(f"{name}, {size_px} px{bits}", "image", "eager, one by one",
                       lambda backbone=backbone, images=images: backbone(images), theirs, len(images),
-                      2.2 if bits and size_px == 224 else target, f"cosine {cosine:.6f}", flops, min(_ONE_BY_ONE, len(images)))  # fmt: skip
+                      2.2 if bits and size_px == 224 else target, f"cosine {cosine:.6f}", flops,
+                      min(_ONE_BY_ONE, len(images)))  # fmt: skip
     for name in ("resnet18", "squeezenet1_1"):
         shared, each = (
             Embedder(parse(name), FeatureSettings(random_weights=True, device=device, batch_size=batch_size,
@@ -263,7 +264,8 @@ def main() -> None:
                 of_rate = f"{row.flops * row.units / took['ours'] / beside:.0%}"
             ours, theirs = took["ours"] / row.units, took["theirs"] / (row.their_units or row.units)
             table.add_row(row.stage, f"{1e3 * ours:.3g} ms/{row.unit}", row.peer, f"{1e3 * theirs:.3g} ms",
-                          f"{theirs / ours:.2f} x", f"{row.target:g} x" if row.target else "", of_rate, row.note)  # fmt: skip
+                          f"{theirs / ours:.2f} x", f"{row.target:g} x" if row.target else "", of_rate,
+                          row.note)  # fmt: skip
             print(row.stage, file=sys.stderr)
     Console(width=150).print(table)
 
