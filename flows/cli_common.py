@@ -41,7 +41,7 @@ def flags_of(
 ) -> dict[str, dict[str, Any]]:
     given: dict[str, dict[str, Any]] = {
         "features": {"backbones": backbone, "device": device},
-        "fit": {"detectors": detector},
+        "fit": {"detectors": detector, "autoencoder_device": device},
         "dask": {"workers": workers},
     }
     return {section: {key: value for key, value in keys.items() if value} for section, keys in given.items()}

@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from storage.errors import BadConfiguration
 from tasks.features.representations import parse
-from tasks.settings import Settings
+from tasks.settings import AUTOENCODER_NAMES, Settings
 
 PresetName = Literal["default", "paper", "fast"]
 
@@ -80,9 +80,17 @@ def load(
     except SettingsError as error:
         raise BadConfiguration(f"a variable HUMWATCH_... is not JSON: {error} ({error.__cause__})") from error
     settings = Settings(**{name: getattr(layered, name) for name in Settings.model_fields})
-    for text in settings.features.backbones:
-        parse(text)
+    _must_fit(settings)
     return settings
+
+
+def _must_fit(settings: Settings) -> None:
+    """Every detector is crossed with every representation, and autoencoders see patches alone."""
+    autoencoders = [name for name in settings.fit.detectors if name in AUTOENCODER_NAMES]
+    patch = parse("logmel/64x64/mean/window")
+    for text in settings.features.backbones:
+        if parse(text) != patch and autoencoders:
+            raise BadConfiguration(f"{', '.join(autoencoders)}: an autoencoder needs --backbone logmel/64x64/mean")
 
 
 def overrides(

@@ -6,19 +6,18 @@ Defaults are the `default` preset; presets and where values come from are in `fl
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-DetectorName = Literal["gmm", "bayesian_gmm", "ocsvm", "isolation_forest", "kde", "knn", "mahalanobis"]
-DETECTOR_NAMES: tuple[DetectorName, ...] = (
-    "gmm",
-    "bayesian_gmm",
-    "ocsvm",
-    "isolation_forest",
-    "kde",
-    "knn",
-    "mahalanobis",
+DetectorName = Literal[
+    "gmm", "bayesian_gmm", "ocsvm", "isolation_forest", "kde", "knn", "mahalanobis",
+    "lenet_dcae", "small_dcae", "dense_ae",
+]  # fmt: skip
+# Autoencoders see raw patches of the log-mel spectrogram; the others see whatever representation there is.
+AUTOENCODER_NAMES: tuple[DetectorName, ...] = ("lenet_dcae", "small_dcae", "dense_ae")
+DETECTOR_NAMES: tuple[DetectorName, ...] = tuple(
+    name for name in get_args(DetectorName) if name not in AUTOENCODER_NAMES
 )
 
 
@@ -147,6 +146,17 @@ class FitSettings(Section):
     kde_bandwidth: float = Field(default=0.1, gt=0, description="Bandwidth of the Gaussian kernel density.")
     knn_neighbours: int = Field(default=1, ge=1, description="Nearest neighbours whose mean distance is the score.")
     knn_metric: Literal["euclidean", "cosine"] = Field(default="euclidean", description="Distance of knn.")
+    knn_local: int | None = Field(
+        default=None, ge=1,
+        description="Divide the distance to a neighbour by that neighbour's own mean distance to so many nearest "
+        "training windows, so that sparse regions (a domain with few recordings) are not abnormal; unset: do not.",
+    )  # fmt: skip
+    autoencoder_epochs: int | None = Field(
+        default=None, ge=1, description="Training epochs of autoencoders; unset: as published (80, dense_ae 50)."
+    )
+    autoencoder_device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where autoencoders are trained."
+    )
     fusion: Literal["zscore", "rank"] = Field(
         default="zscore", description="How the scores of several representations are put on one scale and summed."
     )

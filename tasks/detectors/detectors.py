@@ -1,8 +1,8 @@
-"""Seven models of normality over a matrix of features (sample, feature); a higher score is more abnormal, always.
+"""Models of normality over a matrix of features (sample, feature); a higher score is more abnormal, always.
 
-All of them see float64 features standardised to zero mean and unit variance, then reduced by PCA where the settings
-ask for it. The list is that of Müller et al. 2020 (arXiv 2006.03429), with k nearest neighbours and the Mahalanobis
-distance added.
+All but the autoencoders see float64 features standardised to zero mean and unit variance, then reduced by PCA where the
+settings ask for it. The list is that of Müller et al. 2020 (arXiv 2006.03429), with k nearest neighbours, the
+Mahalanobis distance and the autoencoder of MIMII added.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import ThreadpoolController
 
-from tasks.settings import DetectorName, FitSettings
+from tasks.detectors.autoencoders import fit_autoencoder, score_autoencoder
+from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
 
 Features: TypeAlias = NDArray[np.floating[Any]]
 Matrix: TypeAlias = NDArray[np.float64]
@@ -62,19 +63,21 @@ class Detector:
         """
         _must_be_finite(features)
         scores = np.empty(len(features), dtype=np.float64)
+        block_rows = _ALGORITHMS[self.name].block_rows
         with _threads().limit(limits=1):
-            for start in range(0, len(features), BLOCK_ROWS):
-                rows = features[start : start + BLOCK_ROWS]
-                block = np.zeros((BLOCK_ROWS, features.shape[1]))
+            for start in range(0, len(features), block_rows):
+                rows = features[start : start + block_rows]
+                block = np.zeros((block_rows, features.shape[1]))
                 block[: len(rows)] = rows
                 scores[start : start + len(rows)] = self._score_block(block)[: len(rows)]
         return scores
 
     def _score_block(self, block: Matrix) -> Matrix:
-        reduced: Matrix = self.scaler.transform(block)
+        algorithm = _ALGORITHMS[self.name]
+        reduced: Matrix = block if algorithm.raw else self.scaler.transform(block)
         if self.pca is not None:
             reduced = self.pca.transform(reduced)
-        return _ALGORITHMS[self.name].score(self.estimator, reduced)
+        return algorithm.score(self.estimator, reduced)
 
     def distances(self, features: Features) -> Matrix:
         """Distance of each value from the training mean in training standard deviations, float64 (sample, feature)."""
@@ -90,7 +93,7 @@ class Detector:
         """The detector of a state.
 
         Raises:
-            KeyError: The state lacks a field, or names a detector that is not one of the seven.
+            KeyError: The state lacks a field, or names no detector.
         """
         if state["name"] not in _ALGORITHMS:
             raise KeyError(state["name"])
@@ -101,7 +104,7 @@ def fit_detector(name: DetectorName, features: Features, settings: FitSettings, 
     """Fit one detector to normal sound, on one thread: sums over several come out in another order each time.
 
     Args:
-        name: Which of the seven.
+        name: Which of them.
         features: float (sample, feature), one or more rows; computed on in float64.
         settings: Parameters of the detectors.
         seed: 0 to 2**32 - 1; the same rows, settings and seed give the same bits.
@@ -118,9 +121,10 @@ def fit_detector(name: DetectorName, features: Features, settings: FitSettings, 
     algorithm = _ALGORITHMS[name]
     with _threads().limit(limits=1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        scaler = StandardScaler(copy=False)
-        scaled = scaler.fit_transform(rows)
-        pca = _fit_pca(scaled, settings.pca_components, seed, notes, whiten=algorithm.whiten)
+        scaler = StandardScaler(copy=False).fit(rows)
+        scaled = rows if algorithm.raw else scaler.transform(rows)
+        components = None if algorithm.raw else settings.pca_components
+        pca = _fit_pca(scaled, components, seed, notes, whiten=algorithm.whiten)
         estimator = algorithm.fit(scaled if pca is None else pca.transform(scaled), settings, seed, notes)
     # a ConvergenceWarning is a fact about the model and belongs to it; advice follows its first sentence
     notes += [str(warning.message).split(". ")[0] for warning in caught]
@@ -262,12 +266,20 @@ def _fit_knn(features: Matrix, settings: FitSettings, _seed: int, notes: list[st
     neighbours = min(settings.knn_neighbours, len(features))
     if neighbours < settings.knn_neighbours:
         notes.append(f"{neighbours} nearest neighbours instead of {settings.knn_neighbours}: all training windows")
-    return NearestNeighbors(n_neighbors=neighbours, algorithm="brute", metric=settings.knn_metric).fit(features)
+    nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute", metric=settings.knn_metric).fit(features)
+    if settings.knn_local is None:
+        return {"nearest": nearest, "spacing": None}
+    # The window itself is left out by its place: equal windows are neighbours too.
+    around = nearest.kneighbors(n_neighbors=min(settings.knn_local, len(features) - 1))[0].mean(axis=1)
+    return {"nearest": nearest, "spacing": np.where(around > 0, around, around[around > 0].min(initial=1.0))}
 
 
-def _score_knn(neighbours: NearestNeighbors, features: Matrix) -> Matrix:
-    distances: Matrix = neighbours.kneighbors(features)[0].mean(axis=1)
-    return distances
+def _score_knn(neighbours: Mapping[str, Any], features: Matrix) -> Matrix:
+    """With `spacing`: the local density ratio of Wilkinghoff et al. 2025 (arXiv 2509.10951), here over neighbours."""
+    distances, indices = neighbours["nearest"].kneighbors(features)
+    spacing = neighbours["spacing"]
+    scores: Matrix = (distances if spacing is None else distances / spacing[indices]).mean(axis=1)
+    return scores
 
 
 def _fit_mahalanobis(features: Matrix, _settings: FitSettings, _seed: int, notes: list[str]) -> Any:
@@ -285,13 +297,23 @@ def _score_mahalanobis(normal: Mapping[str, Matrix], features: Matrix) -> Matrix
     return scores
 
 
+def _fit_autoencoder(name: str, features: Matrix, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
+    return fit_autoencoder(name, features, settings, seed)
+
+
 @dataclass(frozen=True)
 class _Algorithm:
-    """How a detector is fitted and scored; `whiten`: to unit variance in every principal component, for distances."""
+    """How a detector is fitted and scored.
+
+    `whiten`: to unit variance in every principal component, for distances. `raw`: neither standardised nor reduced.
+    `block_rows`: rows scored at once; a network's maps take more memory than a product.
+    """
 
     fit: Fit
     score: Callable[[Any, Matrix], Matrix]
     whiten: bool = False
+    raw: bool = False
+    block_rows: int = BLOCK_ROWS
 
 
 _ALGORITHMS: dict[DetectorName, _Algorithm] = {
@@ -302,4 +324,8 @@ _ALGORITHMS: dict[DetectorName, _Algorithm] = {
     "kde": _Algorithm(_fit_kde, _score_kde),
     "knn": _Algorithm(_fit_knn, _score_knn, whiten=True),
     "mahalanobis": _Algorithm(_fit_mahalanobis, _score_mahalanobis, whiten=True),
+    **{
+        name: _Algorithm(partial(_fit_autoencoder, name), score_autoencoder, raw=True, block_rows=32)
+        for name in AUTOENCODER_NAMES
+    },
 }

@@ -21,7 +21,7 @@ from tasks.detectors.serialization import dumps, loads
 from tasks.features.blocks import EmbeddingSettings
 from tasks.features.gather import gather
 from tasks.features.representations import parse
-from tasks.settings import DetectorName, FitSettings
+from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
 
 # Fields that only one family of detectors reads: a change of them must not refit the others.
 _FIELDS_OF = {
@@ -31,8 +31,9 @@ _FIELDS_OF = {
     "isolation_forest": "isolation_forest_",
     "kde": "kde_",
     "knn": "knn_",
+    **dict.fromkeys(AUTOENCODER_NAMES, "autoencoder_"),
 }
-_NOT_SHAPING = {"detectors", "seeds"}
+_NOT_SHAPING = {"detectors", "seeds", "autoencoder_device"}
 LIBRARIES = ("humwatch", "numpy", "scipy", "scikit-learn", "skops", "torch", "torchvision")
 
 

@@ -149,7 +149,7 @@ def fit_machine_model(
     """Fit a machine's model to its normal recordings, and once more without each fold to score that fold.
 
     Args:
-        detector: Which of the seven.
+        detector: Which of them.
         windows: One array a representation, each float32 (recording, window, feature), NaN-padded.
         settings: Parameters of detector, fusion and pooling.
         seed: Not negative; the same input and seed give the same bits.

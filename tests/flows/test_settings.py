@@ -195,3 +195,11 @@ def test_values_that_do_not_go_together_are_refused(section, values, message):
     with pytest.raises(ValidationError, match=message):
         section(**values)
     assert SpectrogramSettings(fmin_hz=100, fmax_hz=8000).fmax_hz == 8000
+
+
+def test_autoencoders_are_given_patches_and_nothing_else():
+    flags = {"features": {"backbones": ["logmel/64x64/mean"]}, "fit": {"detectors": ["small_dcae", "knn"]}}
+    assert load(flags=flags).fit.detectors == ("small_dcae", "knn")
+    for other in ("squeezenet1_1", "logmel/64x64/mean/recording", "logmel/64x32/mean"):
+        with pytest.raises(BadConfiguration, match=r"small_dcae.*logmel/64x64/mean"):
+            load(flags=flags, assignments=[f"features.backbones=['{other}']"])

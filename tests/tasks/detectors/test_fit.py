@@ -25,7 +25,7 @@ from tasks.detectors.task import fit_models
 from tasks.features.gather import gather
 from tasks.features.representations import parse
 from tasks.ingest.task import ingest_sources
-from tasks.settings import DETECTOR_NAMES, FitSettings
+from tasks.settings import AUTOENCODER_NAMES, DETECTOR_NAMES, FitSettings
 from tasks.work import Work
 
 FAN, OTHER = Machine("fan", "id_00"), Machine("fan", "id_02")
@@ -76,10 +76,12 @@ def training_of(work, machine=FAN, seed=0):
         ({"ocsvm_nu": 0.5}, {"ocsvm"}),
         ({"isolation_forest_trees": 9}, {"isolation_forest"}),
         ({"kde_bandwidth": 1.0}, {"kde"}),
-        ({"pca_components": 8}, set(DETECTOR_NAMES)),
-        ({"pooling": "max"}, set(DETECTOR_NAMES)),
-        ({"false_alarm_rate": 0.2}, set(DETECTOR_NAMES)),
-        ({"training": "assumed_normal"}, set(DETECTOR_NAMES)),
+        ({"autoencoder_epochs": 3}, {"dense_ae", "lenet_dcae", "small_dcae"}),
+        ({"autoencoder_device": "cpu"}, set()),
+        ({"pca_components": 8}, {*DETECTOR_NAMES, *AUTOENCODER_NAMES}),
+        ({"pooling": "max"}, {*DETECTOR_NAMES, *AUTOENCODER_NAMES}),
+        ({"false_alarm_rate": 0.2}, {*DETECTOR_NAMES, *AUTOENCODER_NAMES}),
+        ({"training": "assumed_normal"}, {*DETECTOR_NAMES, *AUTOENCODER_NAMES}),
         ({"detectors": ("knn", "gmm"), "seeds": (0, 1)}, set()),
     ],
 )
@@ -88,7 +90,7 @@ def test_a_setting_changes_the_keys_of_the_detectors_it_shapes_and_of_no_other(f
     other = FitSettings.model_validate({**fit.model_dump(), **changed})
     moved = {
         name
-        for name in DETECTOR_NAMES
+        for name in (*DETECTOR_NAMES, *AUTOENCODER_NAMES)
         if Variant("fake", name, 0).key(fitted.embedding, fit) != Variant("fake", name, 0).key(fitted.embedding, other)
     }
     assert moved == detectors
