@@ -20,7 +20,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 from rich.table import Table
 
-from flows import cli_export, cli_fleet, cli_operators, cli_serve
+from flows import cli_benchmark, cli_export, cli_fleet, cli_operators, cli_serve
 from flows.cli_common import (
     AsJson,
     Assignments,
@@ -52,6 +52,7 @@ app.add_typer(cli_fleet.app)
 app.add_typer(cli_operators.app)
 app.add_typer(cli_serve.app)
 app.add_typer(cli_export.app)
+app.add_typer(cli_benchmark.app)
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

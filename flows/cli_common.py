@@ -82,7 +82,9 @@ def answer(command: str, lake: str | None, ask: Callable[[], Answer], *, as_json
         found, status, problem = {}, FAILED, Problem("", command, "internal_error", repr(error))
     if as_json:
         head = {"command": command} if lake is None else {"command": command, "lake": lake}
-        sys.stdout.write(json.dumps({**head, **found, "errors": [asdict(problem)] if problem else []}) + "\n")
+        sys.stdout.write(
+            json.dumps({**head, **found, "errors": [asdict(problem)] if problem else found.get("errors", [])}) + "\n"
+        )
     elif problem:
         said = f"error [{problem.code}] {problem.message}"
         Console(stderr=True).print(said, style="red", markup=False, highlight=False)

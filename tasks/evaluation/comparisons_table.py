@@ -8,7 +8,7 @@ different seeds share recordings, and whatever the correlation the error of a me
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -53,9 +53,7 @@ def comparisons_table(
     assignments: pd.DataFrame,
     scores: pd.DataFrame,
     settings: EvaluationSettings,
-    *,
-    backbones: Sequence[str],
-    detectors: Sequence[str],
+    models: Sequence[Model],
 ) -> pd.DataFrame:
     """Compare every pair of models by DeLong's test, for each machine and over machines.
 
@@ -63,15 +61,13 @@ def comparisons_table(
         assignments: as for `auc_table`; only labelled test recordings count.
         scores: as for `auc_table`.
         settings: confidence.
-        backbones: with detectors, the models; `a` comes before `b` in their order.
-        detectors: see backbones.
+        models: (backbone, detector) of each; `a` comes before `b` in their order.
 
     Returns:
         Columns and dtypes as `COLUMNS`. Machines with test recordings of one label only have no row. A row over
         machines has no machine_id, and machine_type `all` when it is over all types; machines whose difference is
         undefined are left out of it. `better` is `a` or `b` when the interval excludes zero, else `neither`.
     """
-    models = list(product(backbones, detectors))
     tests = assignments[(assignments["role"] == "test") & assignments["label"].notna()]
     if len(models) < 2 or tests.empty:
         return to_frame([], COLUMNS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import pandas as pd
 import pyarrow as pa
@@ -13,7 +14,6 @@ from storage.errors import NotComplete
 from storage.keys import digest
 from storage.lake import Lake, side_by_side
 from storage.tables import SCORES, encode, read_tables
-from tasks.catalog import Catalog
 from tasks.detectors.roles import assign_roles
 from tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from tasks.scoring.score import plan_scores
@@ -49,7 +49,7 @@ def evaluate(lake: Lake, work: Work) -> str:
     settings = work.settings
     backbones, fit, evaluation = settings.features.backbones, settings.fit, settings.evaluation
     paths = score_paths(lake, work)
-    assignments = _assignments(work.catalog(lake), work)
+    assignments = assigned(lake, work)
     known = assignments[["recording_id", "seed", "role", "label"]].astype(object)
     contents = {
         "scores": paths,
@@ -60,14 +60,14 @@ def evaluate(lake: Lake, work: Work) -> str:
     }
     evaluation_id = digest(contents, 12)
     if not lake.exists(_path(evaluation_id, "summary")):
-        scores = read_scores(lake, paths)
-        # After a rollback a test recording may be one its model was trained on: that score says nothing.
-        scores.loc[scores["in_training"], "score"] = float("nan")
+        scores = _unheard(read_scores(lake, paths))
         models = {"backbones": backbones, "detectors": fit.detectors}
         auc = auc_table.auc_table(assignments, scores, evaluation, **models, seeds=fit.seeds)
         made = Evaluation(
             auc=auc,
-            comparisons=comparisons_table.comparisons_table(assignments, scores, evaluation, **models),
+            comparisons=comparisons_table.comparisons_table(
+                assignments, scores, evaluation, list(product(backbones, fit.detectors))
+            ),
             calibration=calibration_table.calibration_table(auc, fit.false_alarm_rate, evaluation.confidence),
             published=published.published_table(auc),
             summary=summary_table.summary_table(auc),
@@ -108,10 +108,33 @@ def read_scores(lake: Lake, paths: Sequence[str]) -> pd.DataFrame:
     return scores
 
 
-def _assignments(catalog: Catalog, work: Work) -> pd.DataFrame:
-    accepted, fit = catalog.accepted, work.settings.fit
-    roles = [accepted.assign(seed=seed).join(assign_roles(catalog.roled, fit, seed)) for seed in fit.seeds]
+def compare(lake: Lake, works: Sequence[Work]) -> pd.DataFrame:
+    """Compare the models of several evaluations of the same recordings, splits and seeds, as one evaluation its own.
+
+    Raises:
+        NotComplete: a part has not been scored by the current models.
+    """
+    scores: dict[comparisons_table.Model, pd.DataFrame] = {}
+    for work in works:
+        for model, rows in _unheard(read_scores(lake, score_paths(lake, work))).groupby(["backbone", "detector"]):
+            scores.setdefault(model, rows)  # one that two of them name is that of the first
+    assignments, settings = assigned(lake, works[0]), works[0].settings.evaluation
+    return comparisons_table.comparisons_table(
+        assignments, pd.concat(scores.values(), ignore_index=True), settings, list(scores)
+    )
+
+
+def assigned(lake: Lake, work: Work) -> pd.DataFrame:
+    """Return every accepted recording in scope with its role under every seed."""
+    catalog, fit = work.catalog(lake), work.settings.fit
+    roles = [catalog.accepted.assign(seed=seed).join(assign_roles(catalog.roled, fit, seed)) for seed in fit.seeds]
     return work.scope.recordings(pd.concat(roles, ignore_index=True))
+
+
+def _unheard(scores: pd.DataFrame) -> pd.DataFrame:
+    """After a rollback a test recording may be one its model was trained on: that score says nothing."""
+    scores.loc[scores["in_training"], "score"] = float("nan")
+    return scores
 
 
 def _path(evaluation_id: str, name: str) -> str:

@@ -41,6 +41,7 @@ NETWORKS = {
     "squeezenet1_1": "SqueezeNet",
 }
 DETECTORS = {"gmm": "GMM", "bayesian_gmm": "B-GMM", "isolation_forest": "IF", "kde": "KDE", "ocsvm": "OC-SVM"}
+AUTOENCODERS = {"lenet_dcae": "LeNet-DCAE", "small_dcae": "Small-DCAE"}  # networks of their own; their detector is "-"
 _CELL = ["machine_type", "machine_id", "network", "published_detector"]
 _OURS = ["backbone", "detector"]
 
@@ -78,8 +79,8 @@ def published_table(auc: pd.DataFrame) -> pd.DataFrame:
     figures = ours.groupby([*_CELL[:2], *_OURS], sort=False)[["auc", "auc_low", "auc_high"]]
     means = figures.mean().where(figures.count().eq(figures.size(), axis=0)).assign(n_seeds=figures.size())
     means = means.reset_index()
-    means["network"] = means["backbone"].map(NETWORKS)
-    means["published_detector"] = means["detector"].map(DETECTORS)
+    means["network"] = means["detector"].map(AUTOENCODERS).fillna(means["backbone"].map(NETWORKS))
+    means["published_detector"] = means["detector"].map(DETECTORS | dict.fromkeys(AUTOENCODERS, "-"))
     rows = published.merge(means.dropna(subset=_CELL), on=_CELL, how="left")
     rows["difference"] = rows["auc"] - rows["published_auc"]
     rows["n_seeds"] = rows["n_seeds"].fillna(0).astype(int)

@@ -31,7 +31,7 @@ def fleet(machines, *, seeds=(0,), domain=lambda _: None, random_state=0):
 
 
 def table(assignments, scores, detectors=DETECTORS):
-    return comparisons_table(assignments, scores, SETTINGS, backbones=("net",), detectors=detectors)
+    return comparisons_table(assignments, scores, SETTINGS, [("net", detector) for detector in detectors])
 
 
 def row_of(frame, a="good", b="bad", **where):

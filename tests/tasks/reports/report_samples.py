@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.metadata
 from datetime import UTC, datetime
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -177,7 +178,7 @@ def _comparisons(scores: pd.DataFrame, models) -> pd.DataFrame:
     """Every model against every other: the grid of their backbones and detectors has models that were not run."""
     assignments = scores.assign(role="test").drop_duplicates(["recording_id", "seed"])
     backbones, detectors = (list(dict.fromkeys(names)) for names in zip(*models, strict=True))
-    table = comparisons_table(assignments, scores, EvaluationSettings(), backbones=backbones, detectors=detectors)
+    table = comparisons_table(assignments, scores, EvaluationSettings(), list(product(backbones, detectors)))
     run = set(models)
     made = [{pair[:2], pair[2:]} <= run for pair in zip(*(table[name] for name in table.columns[5:9]), strict=True)]
     return table[np.array(made, dtype=bool)].reset_index(drop=True)

@@ -1,0 +1,127 @@
+"""Published grids over a lake: one run of the pipeline for each part of the grid, then one table of all of them.
+
+A part that cannot run here (no weights for its backbone) is a row with its reason. Everything a part computes stays in
+the lake, so a second benchmark does only what is missing, and parts share spectrograms and features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.pipeline import STAGES, pipeline
+from flows.settings import PresetName, load
+from flows.summary import RunSummary
+from storage.errors import WeightsNotFound
+from tasks.evaluation.kept import compare, read_evaluated
+from tasks.reports.benchmark import Column, publish_benchmark
+from tasks.settings import AUTOENCODER_NAMES
+from tasks.work import Work
+
+BenchmarkName = Literal["mimii", "dcase"]
+
+BACKBONES = ("resnet18", "resnet34", "alexnet", "squeezenet1_1")
+DETECTORS = ("gmm", "bayesian_gmm", "isolation_forest", "kde", "ocsvm")
+PATCHES = "logmel/64x64/mean"
+LOGMEL = "logmel/64x1/mean,std/recording"
+
+
+@dataclass(frozen=True)
+class GridPart:
+    """Models that run together: a preset and what is changed in it."""
+
+    preset: PresetName
+    backbones: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    fit: Mapping[str, Any] = field(default_factory=dict)
+
+    def flags(self) -> dict[str, dict[str, Any]]:
+        """What it sets above its preset."""
+        features = {"backbones": self.backbones} if self.backbones else {}
+        return {"features": features, "fit": {**({"detectors": self.detectors} if self.detectors else {}), **self.fit}}
+
+
+# Two folds: a threshold needs a training a fold, and the grid is about AUCs.
+_AUTOENCODERS = GridPart("paper", (PATCHES,), AUTOENCODER_NAMES, {"calibration_folds": 2})
+GRIDS: dict[BenchmarkName, tuple[GridPart, ...]] = {
+    # Müller et al. 2020, Table 1, and ours under the same splits.
+    "mimii": (
+        GridPart("default", fit={"split": "paper", "seeds": (0, 1, 2, 3, 4)}),
+        *(GridPart("paper", (backbone,), DETECTORS) for backbone in BACKBONES),
+        _AUTOENCODERS,
+    ),
+    # The split is the challenge's own: seeds would only vary the detectors.
+    "dcase": (
+        GridPart("default"),
+        *(GridPart("paper", (backbone,), ("gmm",), {"seeds": (0,)}) for backbone in BACKBONES),
+        GridPart("paper", (LOGMEL,), ("mahalanobis",), {"seeds": (0,)}),
+        replace(_AUTOENCODERS, fit={**_AUTOENCODERS.fit, "seeds": (0,)}),
+    ),
+}
+
+
+@dataclass
+class BenchmarkSummary:
+    """What a benchmark did: `parts` are the summaries of its runs, `absent` what could not run, with its reason."""
+
+    lake: str
+    parts: list[RunSummary] = field(default_factory=list)
+    absent: list[dict[str, str]] = field(default_factory=list)
+    report: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary as JSON values, errors of all parts in one list."""
+        errors = {problem.message: asdict(problem) for part in self.parts for problem in part.errors}
+        parts = [{key: value for key, value in part.as_json().items() if key != "errors"} for part in self.parts]
+        return {"parts": parts, "absent": self.absent, "report": self.report, "errors": list(errors.values())}
+
+
+def benchmark(
+    name: BenchmarkName,
+    lake: str,
+    sources: Sequence[str],
+    config: Path | None,
+    flags: Mapping[str, Mapping[str, Any]],
+    assignments: Sequence[str],
+) -> BenchmarkSummary:
+    """Run a grid and publish its tables.
+
+    Args:
+        name: Which grid.
+        lake: Root URI of the lake.
+        sources: Archives or folders.
+        config: As for `settings.load`; what it, flags and assignments set holds in every part.
+        flags: See config.
+        assignments: See config.
+
+    Raises:
+        BadConfiguration: Settings that no part can run with.
+        RunFailed: A stage of a part cannot be carried out; what was done before is kept.
+        WeightsNotFound: No part has weights.
+    """
+    summary, works, columns = BenchmarkSummary(lake), [], []
+    for part in GRIDS[name]:
+        given = part.flags()
+        merged = {section: {**given.get(section, {}), **flags.get(section, {})} for section in {*given, *flags}}
+        work = Work(lake, load(part.preset, config, merged, assignments))
+        features, fit = work.settings.features, work.settings.fit
+        column = Column(part.preset, features.backbones, fit.detectors)
+        try:
+            ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
+        except WeightsNotFound as error:
+            absent = replace(column, reason=str(error))
+            columns.append(absent)
+            summary.absent.append({"backbone": "+".join(features.backbones), "reason": str(error)})
+            continue
+        summary.parts.append(ran)
+        works.append(work)
+        columns.append(replace(column, auc=read_evaluated(work.open_lake(), str(ran.evaluation_id), "auc")))
+    if not works:
+        raise WeightsNotFound("; ".join(absent["reason"] for absent in summary.absent))
+    opened = works[0].open_lake()
+    ids = [str(part.evaluation_id) for part in summary.parts]
+    counts = {count: getattr(summary.parts[0], count) for count in ("listed", "accepted", "rejected", "degraded")}
+    summary.report = publish_benchmark(opened, name, columns, ids, counts, lambda: compare(opened, works))
+    return summary

@@ -1,0 +1,84 @@
+"""Published grids by one command."""
+
+from __future__ import annotations
+
+import io
+
+import pandas as pd
+import typer
+from rich.table import Table
+
+from flows.benchmark import GRIDS, BenchmarkName, benchmark
+from flows.cli_common import (
+    Answer,
+    AsJson,
+    Assignments,
+    ConfigFile,
+    Device,
+    LakeUri,
+    Sources,
+    Workers,
+    absolute,
+    answer,
+    flags_of,
+)
+from flows.console import live_progress, print_table
+from flows.summary import DONE, FAILED
+from storage.lake import Lake
+
+app = typer.Typer()
+benchmark_app = typer.Typer(
+    no_args_is_help=True, help="Published grids: their models on these recordings, in one table."
+)
+app.add_typer(benchmark_app, name="benchmark")
+
+
+def _command(name: BenchmarkName, text: str) -> None:
+    @benchmark_app.command(name, help=text)
+    def command(
+        sources: Sources,
+        lake: LakeUri,
+        config: ConfigFile = None,
+        assignments: Assignments = None,
+        workers: Workers = None,
+        device: Device = None,
+        as_json: AsJson = False,
+    ) -> None:
+        root = absolute(lake)
+
+        def run() -> Answer:
+            given = [absolute(source) for source in sources]
+            with live_progress(quiet=as_json):
+                done = benchmark(name, root, given, config, flags_of(None, None, workers, device), assignments or ())
+            found = done.as_json()
+            if not as_json and done.report:
+                print_table(_models(Lake(done.report.rsplit("/", 1)[0])))
+                print_table(f"report: {done.report}")
+            return found, FAILED if found["errors"] else DONE
+
+        answer(f"benchmark {name}", root, run, as_json=as_json)
+
+
+_command(
+    "mimii",
+    "The grid of Müller et al. 2020 and the default preset on MIMII or archives in its layout, beside the published "
+    f"figures: {len(GRIDS['mimii'])} runs, each of which does only what is missing.",
+)
+_command(
+    "dcase",
+    "The default preset, the paper's chains and the autoencoders on the official split of a DCASE Task 2 development "
+    "set: AUC of source and target, pAUC and their harmonic mean.",
+)
+
+
+def _models(report: Lake) -> Table:
+    models = pd.read_csv(io.BytesIO(report.read("models.csv")))
+    shown = Table(
+        "backbone", "detector", "condition", "machines", "AUC", "source", "target", "pAUC", "DCASE", "published"
+    )
+    figures = ("mean_auc", "mean_auc_source", "mean_auc_target", "mean_pauc", "hmean_dcase", "published_auc")
+    for row in models.astype(object).where(models.notna(), None).to_dict("records"):
+        numbers = ["" if row[figure] is None else f"{row[figure]:.3f}" for figure in figures]
+        names = (str(row[name] or "") for name in ("backbone", "detector", "condition"))
+        shown.add_row(*names, "no weights" if row["reason"] else str(row["n_machines"]), *numbers)
+    return shown

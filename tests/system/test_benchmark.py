@@ -1,0 +1,90 @@
+"""The published grids by their commands, small: every model, beside the published figures, and nothing done twice."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import run_humwatch
+from recordings import machine, tone, wav, write_zip
+
+from flows.benchmark import BACKBONES, DETECTORS
+from tasks.settings import AUTOENCODER_NAMES
+
+SMALL = (
+    "images.image_size_px=64",
+    "images.window_hop_frames=64",
+    "spectrogram.hop_samples=256",
+    "fit.seeds=[3]",
+    "fit.gmm_components=2",
+    "fit.calibration_folds=2",
+    "fit.autoencoder_epochs=1",
+    "evaluation.bootstrap_samples=100",
+)
+OPTIONS = tuple(part for assignment in SMALL for part in ("--set", assignment))
+RANDOM = ("--set", "features.random_weights=true")
+
+
+def table(ran, name):
+    return pd.read_csv(Path(ran.summary["report"]).parent / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def mimii(tmp_path_factory):
+    members = machine("fan/id_00", 4, 2, duration_s=1.5)
+    return write_zip(tmp_path_factory.mktemp("mimii") / "-6_dB_plant.zip", members)
+
+
+def test_the_whole_grid_of_the_paper_and_nothing_twice(mimii, tmp_path):
+    ran = run_humwatch("benchmark", "mimii", mimii, "--lake", tmp_path, *OPTIONS, *RANDOM)
+    assert ran.status == 0, ran.stderr
+    models = table(ran, "models")
+    grid = {(backbone, detector) for backbone in BACKBONES for detector in DETECTORS}
+    grid |= {("logmel/64x64/mean", name) for name in AUTOENCODER_NAMES}
+    of_paper = models[models["preset"] == "paper"]
+    assert set(zip(of_paper["backbone"], of_paper["detector"], strict=True)) == grid
+    assert models["mean_auc"].notna().all()
+    assert (models["n_machines"] == 1).all()
+    published = table(ran, "published")
+    assert len(published) == 22
+    assert published["auc"].notna().all()
+    assert (published["difference"] - (published["auc"] - published["published_auc"])).abs().max() < 1e-9
+    first = published.set_index(["machine_id", "network", "published_detector"])["published_auc"]
+    assert first["id_00", "LeNet-DCAE", "-"] == 0.491
+    assert (
+        len(table(ran, "comparisons").query("machine_type == 'all' and domain == 'all'"))
+        == len(models) * (len(models) - 1) / 2
+    )
+    # spectrograms are shared between the parts, features between the detectors
+    decoded = [part["recordings_decoded"] for part in ran.summary["parts"]]
+    assert decoded == [6, 0, 0, 0, 0, 0]
+    again = run_humwatch("benchmark", "mimii", mimii, "--lake", tmp_path, *OPTIONS, *RANDOM)
+    assert again.status == 0, again.stderr
+    assert again.summary["report"] == ran.summary["report"]
+    for count in ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored"):
+        assert sum(part[count] for part in again.summary["parts"]) == 0
+
+
+def test_absent_weights_are_rows_with_their_reason(tmp_path):
+    members = {}
+    for index in range(5):
+        domain = ("source", "target")[index // 4]
+        members[f"ToyCar/train/section_00_{domain}_train_normal_{index:04d}_spd_1.wav"] = wav(
+            tone(index, duration_s=1.5)
+        )
+    for index in range(6):
+        label, domain = ("normal", "anomaly")[index % 2], ("source", "target")[index // 3]
+        sound = wav(tone(50 + index, duration_s=1.5, frequency_hz=900.0 if label == "anomaly" else 440.0))
+        members[f"ToyCar/test/section_00_{domain}_test_{label}_{index:04d}_spd_1.wav"] = sound
+    archive = write_zip(tmp_path / "dev_ToyCar.zip", members)
+    nowhere = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
+    ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *OPTIONS, env=nowhere)
+    assert ran.status == 0, ran.stderr
+    models = table(ran, "models").set_index(["backbone", "detector"])
+    assert {row["backbone"] for row in ran.summary["absent"]} == {"resnet18", "resnet34", "alexnet"}
+    assert "no weights for resnet18" in models.loc[("resnet18", "gmm"), "reason"]
+    assert models.loc[("resnet18", "gmm"), "n_machines"] == 0
+    there = models[models["reason"].isna()]
+    assert len(there) == len(models) - 3
+    assert there[["mean_auc_source", "mean_auc_target", "mean_pauc", "hmean_dcase"]].notna().all(axis=None)
+    page = Path(ran.summary["report"]).read_text()
+    assert "no weights for resnet18" in page
