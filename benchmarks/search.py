@@ -60,9 +60,9 @@ SOURCE_TAKES, TARGET_TAKES = 50, 10
 MOST = 100  # recordings of a domain, the first by name: it bounds the time
 NEAR = 0.005
 
-REFERENCES = ("max", "full_scale")
+REFERENCES = ("max",)
 LOGMEL = "logmel/64x1/mean,std/recording"
-MAPS = tuple(f"squeezenet1_1@features.{layer}/8x1/mean,std/recording" for layer in (4, 7, 10))
+MAPS = tuple(f"squeezenet1_1@features.{layer}/8x1/mean,std/recording" for layer in (7, 10, 12))
 REPRESENTATIONS = (LOGMEL, *MAPS)
 FUSIONS = ((LOGMEL, MAPS[1]), MAPS, (LOGMEL, *MAPS))
 NEIGHBOURS: dict[str, dict[str, Any]] = {
@@ -71,7 +71,6 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
     "knn cosine": {"knn_metric": "cosine"},
 }
 DETECTORS: dict[str, dict[str, Any]] = {
-    "gmm": {"detectors": ("gmm",)},
     **{f"mahalanobis {pca}": {"detectors": ("mahalanobis",), "pca_components": pca} for pca in (16, 64)},
     **{
         f"{name} {pca}": {"detectors": ("knn",), "pca_components": pca, **changes}

@@ -116,8 +116,9 @@ def compare(lake: Lake, works: Sequence[Work]) -> pd.DataFrame:
     """
     scores: dict[comparisons_table.Model, pd.DataFrame] = {}
     for work in works:
-        for model, rows in _unheard(read_scores(lake, score_paths(lake, work))).groupby(["backbone", "detector"]):
-            scores.setdefault(model, rows)  # one that two of them name is that of the first
+        of_work = _unheard(read_scores(lake, score_paths(lake, work)))
+        for (backbone, detector), rows in of_work.groupby(["backbone", "detector"]):
+            scores.setdefault((str(backbone), str(detector)), rows)  # what two of them name is that of the first
     assignments, settings = assigned(lake, works[0]), works[0].settings.evaluation
     return comparisons_table.comparisons_table(
         assignments, pd.concat(scores.values(), ignore_index=True), settings, list(scores)
