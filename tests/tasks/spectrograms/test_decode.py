@@ -16,6 +16,7 @@ from tasks.spectrograms.decode import Audio, Rejected, decode, resample, select_
 FORMATS = [
     *(("WAV", subtype, "FILE") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
     ("WAV", "PCM_16", "BIG"),
+    ("WAVEX", "PCM_16", "FILE"),
     ("WAVEX", "PCM_24", "FILE"),
     ("RF64", "PCM_16", "FILE"),
     ("FLAC", "PCM_S8", "FILE"),
@@ -59,6 +60,28 @@ def test_equals_soundfile(container, subtype, endian, channels):
     assert audio.samples.shape == (3000, channels)
     np.testing.assert_array_equal(audio.samples, expected)
     assert (audio.sample_rate_hz, audio.subtype) == (rate, subtype) == (44_100, subtype)
+
+
+@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
+def test_plain_16_bit_samples_are_not_copied_and_equal_all_the_same(container):
+    data = encode(container, channels=8)
+    audio = decode(data)
+    assert audio.stored.dtype == np.int16
+    assert not audio.stored.flags.owndata
+    expected = soundfile.read(io.BytesIO(data), dtype="float32")[0]
+    for channel in (0, 7):
+        signal = select_channel(audio, channel)
+        np.testing.assert_array_equal(signal, expected[:, channel])
+        assert (signal.dtype, signal.flags.c_contiguous) == (np.float32, True)
+
+
+def test_a_header_that_is_less_than_plain_is_left_to_libsndfile():
+    data = encode("WAVEX", channels=2)
+    twelve_valid_bits = put(data, data.index(b"fmt ") + 8 + 18, "<H", 12)
+    odd_frames = put(encode(channels=2), 32, "<H", 6)
+    for less_plain in (twelve_valid_bits, odd_frames):
+        expected = soundfile.read(io.BytesIO(less_plain), dtype="float32", always_2d=True)[0]
+        np.testing.assert_array_equal(decode(less_plain).samples, expected)
 
 
 def test_full_scale_is_one():
