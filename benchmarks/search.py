@@ -181,9 +181,10 @@ def criterion(normals: Normals, scores: Sequence[np.ndarray]) -> float:
         out = held_out(normals.target, fold)
         normal, faulty = each[:count], each[count:][out]
         domains = [out & ~normals.target, out & normals.target]
-        of_domains = [auc(normal[domain], faulty) for domain in domains if domain.any()]
+        of_domains = [auc(normal[domain], faulty) for domain in domains]  # None in a fold without such normals
         figures.append([*of_domains, pauc(normal[out], faulty, 0.1)])
-    return float(hmean(np.mean(np.array(figures, dtype=float), axis=0)))
+    means = pd.DataFrame(figures, dtype=float).mean()
+    return float(hmean(means.dropna()))
 
 
 def machine_criteria(normals: Normals, reference: str) -> Iterator[tuple[tuple[str, str, str], float]]:

@@ -1,6 +1,7 @@
 """The search of the default preset hears training normals and nothing else."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ SEARCH = Path(__file__).parents[3] / "benchmarks" / "search.py"
 def search():
     spec = importlib.util.spec_from_file_location("search", SEARCH)
     module = importlib.util.module_from_spec(spec)
+    sys.modules["search"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
