@@ -25,6 +25,7 @@ BenchmarkName = Literal["mimii", "dcase"]
 BACKBONES = ("resnet18", "resnet34", "alexnet", "squeezenet1_1")
 DETECTORS = ("gmm", "bayesian_gmm", "isolation_forest", "kde", "ocsvm")
 PATCHES = "logmel/64x64/mean"
+LOGMEL = "logmel/64x1/mean,std/recording"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ GRIDS: dict[BenchmarkName, tuple[GridPart, ...]] = {
     "dcase": (
         GridPart("default"),
         *(GridPart("paper", (backbone,), ("gmm",), {"seeds": (0,)}) for backbone in BACKBONES),
+        GridPart("paper", (LOGMEL,), ("mahalanobis",), {"seeds": (0,)}),
         replace(_AUTOENCODERS, fit={**_AUTOENCODERS.fit, "seeds": (0,)}),
     ),
 }

@@ -27,11 +27,8 @@ from tasks.settings import AUTOENCODER_NAMES, Settings
 PresetName = Literal["default", "paper", "fast"]
 
 PRESETS: dict[PresetName, dict[str, Any]] = {
-    # The choice of benchmarks/search.py on normal training recordings; the rest are the field defaults.
-    "default": {
-        "features": {"backbones": ("logmel/64x1/mean,std/recording",)},
-        "fit": {"detectors": ("mahalanobis",), "pca_components": 64},
-    },
+    # The field defaults of tasks/settings.py.
+    "default": {},
     # Müller et al. 2020 (arXiv 2006.03429v2), section 5 of its text; vary with --backbone and --detector.
     "paper": {
         "spectrogram": {"hop_samples": 256},

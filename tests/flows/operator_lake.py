@@ -19,17 +19,12 @@ from tasks.scoring.task import score_recordings
 from tasks.spectrograms.task import compute_spectrograms
 from tasks.work import Work
 
-ASSIGNMENTS = (
-    "images.image_size_px=64",
-    "fit.gmm_components=2",
-    'features.backbones=["fake"]',
-)
-# `fast` has a backbone's detector, which `default` has not.
-FLAGS = ("--preset", "fast", *(part for assignment in ASSIGNMENTS for part in ("--set", assignment)))
+ASSIGNMENTS = ("images.image_size_px=64", "fit.gmm_components=2", 'features.backbones=["fake"]')
+FLAGS = tuple(part for assignment in ASSIGNMENTS for part in ("--set", assignment))
 
 
 def work_on(lake: Path, *assignments: str) -> Work:
-    return Work(str(lake), load("fast", assignments=[*ASSIGNMENTS, *assignments]))
+    return Work(str(lake), load(assignments=[*ASSIGNMENTS, *assignments]))
 
 
 def plant(folder: Path, **members: bytes) -> Path:

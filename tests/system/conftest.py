@@ -17,10 +17,7 @@ import pytest
 import warm
 from chromium import chromium
 
-FAKE = (
-    *("--backbone", "fake", "--detector", "gmm"),
-    *("--set", "images.image_size_px=64", "--set", "fit.gmm_components=2"),
-)
+FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
 
 
 @dataclass
