@@ -14,7 +14,6 @@ from storage.reports import is_published, publish, set_latest
 from tasks.detectors.fit import versions
 from tasks.evaluation.benchmark_table import Column, models_table
 from tasks.evaluation.published import published_table
-from tasks.evaluation.summary_table import summary_table
 from tasks.reports.assemble import files_of
 from tasks.reports.html import render_page
 from tasks.reports.index import index_page
@@ -44,12 +43,13 @@ def publish_benchmark(
     report_id = f"benchmark-{name}-{digest({'ids': list(evaluation_ids), 'reasons': reasons, 'counts': counts}, 12)}"
     if is_published(lake, report_id):
         return set_latest(lake, report_id, index_page)
-    auc = pd.concat([column.auc for column in columns if column.auc is not None], ignore_index=True)
+    auc = pd.concat(
+        [column.auc.assign(preset=column.preset) for column in columns if column.auc is not None], ignore_index=True
+    )
     tables = {
         "models": models_table(columns),
         "auc": auc,
-        "summary": summary_table(auc),
-        "published": published_table(auc),
+        "published": published_table(auc[auc["preset"] == "paper"]),  # `default` may name a model of the paper, too
         "comparisons": compare(),
     }
     created_at = datetime.now(UTC).replace(microsecond=0)
