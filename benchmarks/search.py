@@ -1,4 +1,4 @@
-"""Which setting is the `default` preset: chosen on normal training recordings alone.
+"""Which setting finds simulated faults best: chosen on normal training recordings alone (docs/accuracy.md).
 
 Defined before any figure of test recordings was made with the choice:
 - Recordings: the normal ones of the training split of archives that name a split, and simulated machines (one of each

@@ -50,10 +50,8 @@ def test_the_whole_grid_of_the_paper_and_nothing_twice(mimii, tmp_path):
     assert (published["difference"] - (published["auc"] - published["published_auc"])).abs().max() < 1e-9
     first = published.set_index(["machine_id", "network", "published_detector"])["published_auc"]
     assert first["id_00", "LeNet-DCAE", "-"] == 0.491
-    assert (
-        len(table(ran, "comparisons").query("machine_type == 'all' and domain == 'all'"))
-        == len(models) * (len(models) - 1) / 2
-    )
+    pairs = table(ran, "comparisons").query("machine_type == 'all' and domain == 'all'")
+    assert len(pairs) == 23 * 22 / 2  # the default preset names one of the same models
     # spectrograms are shared between the parts, features between the detectors
     decoded = [part["recordings_decoded"] for part in ran.summary["parts"]]
     assert decoded == [6, 0, 0, 0, 0, 0]
