@@ -196,6 +196,18 @@ def test_no_convergence_is_a_note_and_no_warning():
     assert any("did not converge" in note for note in detector.notes)
 
 
+def test_local_distances_are_relative_to_the_spacing_around_the_neighbour():
+    dense, sparse = np.array([[0.0], [0.1], [0.2]]), np.array([[10.0], [12.0], [14.0]])
+    detector = fit_detector("knn", np.concatenate([dense, sparse]), FitSettings(knn_local=1), SEED)
+    scores = detector.score(np.array([[0.3], [16.0], [0.0]]))
+    np.testing.assert_allclose(scores, [1, 1, 0], atol=1e-9)  # as far from its neighbour as that from the next
+
+
+def test_equal_training_windows_have_no_spacing_to_divide_by():
+    detector = fit_detector("knn", np.ones((5, 2)), FitSettings(knn_local=2), SEED)
+    np.testing.assert_allclose(detector.score(np.array([[1.0, 1.0], [4.0, 5.0]])), [0, 5])
+
+
 def test_pca_stops_at_the_rank():
     training = normal_sound(features=3) @ np.random.default_rng(3).normal(size=(3, 30))
     detector = fit_detector("mahalanobis", training, FitSettings(pca_components=20), SEED)
