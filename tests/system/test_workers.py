@@ -31,6 +31,12 @@ def client(address):
         yield client
 
 
+def wait_for_plain_and_gpu(client):
+    """Dask lists a worker before it knows its resources."""
+    client.wait_for_workers(2, timeout=60)
+    wait_for(lambda: any(each["resources"] for each in client.scheduler_info(n_workers=-1)["workers"].values()))
+
+
 def test_workers_without_humwatch_are_refused_at_once(address, client):
     with dask_worker(address, "--no-nanny", program=WITHOUT_HUMWATCH):
         client.wait_for_workers(1, timeout=60)
@@ -56,7 +62,7 @@ def test_blocks_that_want_a_gpu_go_to_workers_that_have_one_and_to_all_where_non
         client.wait_for_workers(1, timeout=60)
         assert used("GPU") == {"plain"}
         with dask_worker(address, "--no-nanny", "--name", "gpu", "--resources", "GPU=1"):
-            client.wait_for_workers(2, timeout=60)
+            wait_for_plain_and_gpu(client)
             assert used("GPU") == {"gpu"}
             assert used(None) == {"plain", "gpu"}
 
@@ -72,7 +78,7 @@ def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, cl
         dask_worker(address, "--no-nanny", "--name", "plain"),
         dask_worker(address, "--no-nanny", "--name", "gpu", "--resources", "GPU=1"),
     ):
-        client.wait_for_workers(2, timeout=60)
+        wait_for_plain_and_gpu(client)
         for device, there in (("auto", {"gpu"}), ("cpu", {"gpu", "plain"})):
             work = Work(str(tmp_path / device), small(features={"device": device}, store=ONE))
             ingest_sources.fn(work, [str(source)])
@@ -112,5 +118,7 @@ def test_never_more_than_some_blocks_a_worker_are_in_flight_while_workers_come_a
             take(20)
         wait_for(lambda: len(client.scheduler_info()["workers"]) == 1)
         finished += results
-    assert waiting == [1] * 10 + [3] * 20
+    # Two a worker, less the one just taken; how soon the second worker is counted is the scheduler's matter.
+    assert max(waiting[:10]) == 1
+    assert max(waiting[10:]) == 3
     assert sorted(finished) == list(range(60))
