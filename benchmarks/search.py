@@ -55,7 +55,7 @@ from tasks.work import Work
 
 FOLDS = 5
 SIZES = (0.1, 0.2, 0.3, 0.5)
-SIMULATED_SEED = 11  # that of benchmarks/accuracy.py is another
+SIMULATED_SEED = 11
 SOURCE_TAKES, TARGET_TAKES = 50, 10
 MOST = 100  # recordings of a domain, the first by name: it bounds the time
 NEAR = 0.005

@@ -21,6 +21,7 @@ made = Embedder(parse("resnet18"), FeatureSettings(random_weights=True, device="
                 SpectrogramSettings())
 torch.set_num_threads(threads)
 values = np.random.default_rng(0).uniform(-80, 0, (rows, 64, 313)).astype(np.float32)
+print(flush=True)
 sys.stdin.readline()
 made.embed(values, np.full(rows, 313))
 """
@@ -31,11 +32,16 @@ def seconds(workers: int, threads: int, recordings: int, policy: str) -> float:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
                    "OMP_WAIT_POLICY": policy}  # fmt: skip
     command = [sys.executable, "-c", _WORK, str(recordings // workers), str(threads)]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, env=environment) for _ in range(workers)]
-    time.sleep(20)  # they are all there by then, and wait for the word
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(workers)]
+    for process in processes:
+        process.stdout.readline()  # it has imported everything, and waits for the word
     begun = time.perf_counter()
     for process in processes:
-        process.communicate(b"go\n")
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.wait()
     return time.perf_counter() - begun
 
 

@@ -15,8 +15,9 @@ from flows.pipeline import STAGES, pipeline
 from flows.settings import PresetName, load
 from flows.summary import RunSummary
 from storage.errors import WeightsNotFound
+from tasks.evaluation.benchmark_table import Column
 from tasks.evaluation.kept import compare, read_evaluated
-from tasks.reports.benchmark import Column, publish_benchmark
+from tasks.reports.benchmark import publish_benchmark
 from tasks.settings import AUTOENCODER_NAMES
 from tasks.work import Work
 

@@ -25,6 +25,7 @@ from flows.cli_common import (
 from flows.console import live_progress, print_table
 from flows.summary import DONE, FAILED
 from storage.lake import Lake
+from tasks.reports.tables import records
 
 app = typer.Typer()
 benchmark_app = typer.Typer(
@@ -77,7 +78,7 @@ def _models(report: Lake) -> Table:
         "backbone", "detector", "condition", "machines", "AUC", "source", "target", "pAUC", "DCASE", "published"
     )
     figures = ("mean_auc", "mean_auc_source", "mean_auc_target", "mean_pauc", "hmean_dcase", "published_auc")
-    for row in models.astype(object).where(models.notna(), None).to_dict("records"):
+    for row in records(models):
         numbers = ["" if row[figure] is None else f"{row[figure]:.3f}" for figure in figures]
         names = (str(row[name] or "") for name in ("backbone", "detector", "condition"))
         shown.add_row(*names, "no weights" if row["reason"] else str(row["n_machines"]), *numbers)

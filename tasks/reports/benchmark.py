@@ -17,8 +17,7 @@ from tasks.evaluation.published import published_table
 from tasks.reports.assemble import files_of
 from tasks.reports.html import render_page
 from tasks.reports.index import index_page
-
-__all__ = ["Column", "publish_benchmark"]
+from tasks.reports.tables import records
 
 
 def publish_benchmark(
@@ -65,9 +64,9 @@ def publish_benchmark(
         ("base.css",),
         title=summary["title"],
         created_at=created_at,
-        models=_records(tables["models"]),
-        published=_records(tables["published"]),
-        compared=_records(_over_machines(tables["comparisons"])),
+        models=records(tables["models"]),
+        published=records(tables["published"]),
+        compared=records(_over_machines(tables["comparisons"])),
         counts=counts,
         versions=versions(),
     )
@@ -78,8 +77,3 @@ def publish_benchmark(
 def _over_machines(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Rows over all machine types, of all recordings."""
     return comparisons[(comparisons["machine_type"] == "all") & (comparisons["domain"] == "all")]
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")  # type: ignore[assignment]
-    return records

@@ -24,6 +24,13 @@ _HTTP = urllib3.PoolManager(
 )
 
 
+def ask(url: str, body: dict | None = None):
+    """What an API of Prefect answers to a POST of `body`, or to a GET."""
+    answer = _HTTP.request("GET" if body is None else "POST", url, json=body, timeout=60)
+    assert answer.status < 400, f"{url}: {answer.status} {answer.data.decode()}"
+    return json.loads(answer.data or "null")
+
+
 class PrefectServer:
     """`prefect server start` on a port and in a folder of its own."""
 
@@ -54,10 +61,7 @@ class PrefectServer:
         return ran.stdout
 
     def api(self, path: str, body: dict | None = None):
-        """What the API answers to a POST of `body`, or to a GET."""
-        answer = _HTTP.request("GET" if body is None else "POST", f"{self.url}{path}", json=body, timeout=60)
-        assert answer.status < 400, f"{path}: {answer.status} {answer.data.decode()}"
-        return json.loads(answer.data or "null")
+        return ask(f"{self.url}{path}", body)
 
     def create_run(self, deployment: str, **parameters) -> str:
         """The id of a new flow run of a deployment (FLOW/NAME)."""

@@ -2,13 +2,13 @@
 
 import json
 import shutil
-import urllib.request
 from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from conftest import FAKE, prefect_api, run_humwatch
+from prefect_server import ask
 
 from flows.nightly import night_work
 from flows.settings import overrides
@@ -43,10 +43,8 @@ def night(tmp_path_factory):
 
 def events(lake: Path) -> list[dict]:
     """The alarms of this lake that Prefect was told of."""
-    query = json.dumps({"filter": {"event": {"name": [EVENT]}}, "limit": 50}).encode()
-    request = urllib.request.Request(f"{prefect_api()}/events/filter", query, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["events"]
+    wanted = {"filter": {"event": {"name": [EVENT]}}, "limit": 50}
+    return ask(f"{prefect_api()}/events/filter", wanted)["events"]
 
 
 def test_the_fault_is_an_alarm_with_its_onset(night):

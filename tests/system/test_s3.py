@@ -7,8 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import urllib3
 from conftest import FAKE, prefect_api, run_humwatch, sorted_scores
+from prefect_server import ask
 from recordings import machine, write_zip
 from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
@@ -121,9 +121,7 @@ def test_real_recordings_are_among_them(local, remote):
 
 def test_the_run_is_on_the_prefect_server_with_its_tables(remote):
     def found(of: str, body: dict) -> list[dict]:
-        answer = urllib3.request("POST", f"{prefect_api()}/{of}/filter", json=body)
-        assert answer.status == 200, answer.data
-        return answer.json()
+        return ask(f"{prefect_api()}/{of}/filter", body)
 
     report = remote[0].summary["report"]
     (of_run,) = {each["flow_run_id"] for each in found("artifacts", {}) if report in str(each["data"])}
