@@ -17,7 +17,6 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from prefect.client.orchestration import get_client
@@ -28,7 +27,6 @@ from rich.table import Table
 from flows.cluster import workers
 from storage.errors import HumwatchError
 from storage.lake import Lake
-from tasks.features.backbones import choose_device
 from tasks.features.representations import parse
 from tasks.features.weights import WITHOUT_WEIGHTS, find
 from tasks.settings import Settings
@@ -168,6 +166,11 @@ def check_prefect() -> Check:
 
 
 def _check_device(settings: Settings) -> Check:
+    # Every command imports this module, few need torch, and it takes seconds to import.
+    import torch  # noqa: PLC0415
+
+    from tasks.features.backbones import choose_device  # noqa: PLC0415
+
     try:
         device = choose_device(settings.features.device)
     except HumwatchError as error:

@@ -26,7 +26,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import ThreadpoolController
 
-from tasks.detectors.autoencoders import fit_autoencoder, score_autoencoder
 from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
 
 Features: TypeAlias = NDArray[np.floating[Any]]
@@ -298,7 +297,16 @@ def _score_mahalanobis(normal: Mapping[str, Matrix], features: Matrix) -> Matrix
 
 
 def _fit_autoencoder(name: str, features: Matrix, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
+    # torch takes seconds to import, which only processes that train networks should pay.
+    from tasks.detectors.autoencoders import fit_autoencoder  # noqa: PLC0415
+
     return fit_autoencoder(name, features, settings, seed)
+
+
+def _score_autoencoder(stored: Any, block: Matrix) -> Matrix:
+    from tasks.detectors.autoencoders import score_autoencoder  # noqa: PLC0415 - as above
+
+    return score_autoencoder(stored, block)
 
 
 @dataclass(frozen=True)
@@ -325,7 +333,7 @@ _ALGORITHMS: dict[DetectorName, _Algorithm] = {
     "knn": _Algorithm(_fit_knn, _score_knn, whiten=True),
     "mahalanobis": _Algorithm(_fit_mahalanobis, _score_mahalanobis, whiten=True),
     **{
-        name: _Algorithm(partial(_fit_autoencoder, name), score_autoencoder, raw=True, block_rows=32)
+        name: _Algorithm(partial(_fit_autoencoder, name), _score_autoencoder, raw=True, block_rows=32)
         for name in AUTOENCODER_NAMES
     },
 }

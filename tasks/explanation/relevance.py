@@ -20,15 +20,18 @@ and makes it fine. A model that scores recordings and not windows has one rise a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.detectors.machine_model import MachineModel
 from tasks.explanation.reference import Decibels, Reference
-from tasks.features.embed import Embedder
 from tasks.features.representations import Representation
 from tasks.settings import ImageSettings
+
+if TYPE_CHECKING:
+    from tasks.features.embed import Embedder
 
 MOST_FRAMES = 1024
 """Frames of a recording that are explained: of a longer one, the stretch that departs most. Bounds the cost."""

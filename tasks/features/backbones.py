@@ -19,8 +19,9 @@ from storage.errors import BadConfiguration, ModelIncompatible
 from tasks.features.fusing import fold_batch_norms, fuse_convolutions, separate_outputs
 from tasks.features.images import IMAGENET_MEAN, IMAGENET_STD
 from tasks.features.representations import FAKE, LITE
+from tasks.features.state import load_weights
 from tasks.features.vision import feature_extraction, models
-from tasks.features.weights import load_weights, trained
+from tasks.features.weights import trained
 from tasks.settings import FeatureSettings
 
 # torchvision sets these when it loads trained weights: the two models undo ImageNet's normalisation themselves.

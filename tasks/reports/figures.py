@@ -9,7 +9,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
@@ -17,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import roc_curve
+
+from tasks.spectrograms.mel import hz_to_mel
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -86,13 +87,13 @@ def spectrogram_png(
 
 def mel_ticks(n_mels: int, fmin_hz: float, fmax_hz: float) -> tuple[list[float], list[str]]:
     """Where round frequencies lie on an axis whose unit is the mel band; band i is centred on mel point i + 1."""
-    low, high = (float(librosa.hz_to_mel(edge)) for edge in (fmin_hz, fmax_hz))
+    low, high = (hz_to_mel(edge) for edge in (fmin_hz, fmax_hz))
     bands: list[float] = []
     labels: list[str] = []
     for tick_hz in _TICKS_HZ:
         if not fmin_hz < tick_hz <= fmax_hz:
             continue
-        band = (float(librosa.hz_to_mel(tick_hz)) - low) / (high - low) * (n_mels + 1) - 1
+        band = (hz_to_mel(tick_hz) - low) / (high - low) * (n_mels + 1) - 1
         band = min(max(band, -0.5), n_mels - 0.5)  # the outermost half band has no centre beyond it
         if bands and band - bands[-1] < n_mels / 12:
             continue

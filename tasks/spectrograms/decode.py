@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
-from librosa.util import fix_length
 
 from storage.reasons import Reason
 
@@ -117,8 +116,9 @@ def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.N
     """Resample float32 (frame,) with soxr HQ to ceil(frames * to / from), as `librosa.resample` does by default."""
     if from_hz == to_hz:
         return signal
-    n_frames = math.ceil(len(signal) * (float(to_hz) / from_hz))
-    resampled: npt.NDArray[np.float32] = fix_length(soxr.resample(signal, from_hz, to_hz, quality="HQ"), size=n_frames)
+    resampled = np.zeros(math.ceil(len(signal) * (float(to_hz) / from_hz)), np.float32)
+    converted = soxr.resample(signal, from_hz, to_hz, quality="HQ")[: len(resampled)]  # may be a frame more or less
+    resampled[: len(converted)] = converted
     return resampled
 
 

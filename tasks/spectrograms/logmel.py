@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import threading
 
-import librosa
 import numpy as np
 import numpy.typing as npt
-from scipy.signal.windows import hann
 from scipy.sparse import csr_array
 
 from tasks.settings import SpectrogramSettings
+from tasks.spectrograms.mel import mel_filters
 
 _PIECE_FRAMES = 80  # frames transformed at once: they stay in the second-level cache
 _AMIN = 1e-10
@@ -28,16 +27,11 @@ class LogMel:
         self._settings = settings
         self._buffers = _Buffers(settings.n_fft, settings.hop_samples)
         # Transforms run in float64 as in librosa: float32 is 1e-3 dB off in the quiet bands beside a tone.
-        self._window = hann(settings.n_fft, sym=False)
+        self._window = np.hanning(settings.n_fft + 1)[:-1]  # periodic
         # A mel band is a few bins wide: a dense product would be 97 % zeros.
+        fmax_hz = settings.sample_rate_hz / 2 if settings.fmax_hz is None else settings.fmax_hz
         self._mel = csr_array(
-            librosa.filters.mel(
-                sr=settings.sample_rate_hz,
-                n_fft=settings.n_fft,
-                n_mels=settings.n_mels,
-                fmin=settings.fmin_hz,
-                fmax=settings.fmax_hz,
-            )
+            mel_filters(settings.sample_rate_hz, settings.n_fft, settings.n_mels, settings.fmin_hz, fmax_hz)
         )
 
     def __reduce__(self) -> tuple[type[LogMel], tuple[SpectrogramSettings]]:

@@ -261,7 +261,7 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     np.testing.assert_array_equal(read_rows(lake, store.zarr_path, "logmel", range(11)), expected)
     # One block of features too, by somebody who died before the others.
     (representation,) = parse("fake")
-    begin_store(lake, part, table, representation, work.embedding, settings.store)
+    begin_store(lake, part, table, representation, work.embedding, settings.store, feature_size=16)
     done = fill_block(FeatureBlock(work.lake_uri, part, range(8, 11), (representation,), work.embedding))
     assert compute_features.fn(work).windows_embedded == 30 - done
     assert done == 3 * 4

@@ -6,8 +6,8 @@ from storage.errors import BadConfiguration
 from tasks.features.backbones import Backbone, build, choose_device, map_shapes
 from tasks.features.pooling import pool, window_vectors
 from tasks.features.representations import parse
+from tasks.features.state import load_weights
 from tasks.features.vision import models
-from tasks.features.weights import load_weights
 from tasks.settings import FeatureSettings
 
 torch.set_num_threads(1)

@@ -13,8 +13,9 @@ from PIL import Image
 from storage.errors import BadConfiguration, ModelIncompatible, WeightsNotFound
 from storage.lake import Lake
 from tasks.features.backbones import build
+from tasks.features.state import load_weights
 from tasks.features.vision import models
-from tasks.features.weights import fetch_weights, find, list_weights, load_weights, require_weights
+from tasks.features.weights import fetch_weights, find, list_weights, require_weights
 from tasks.settings import FeatureSettings
 
 torch.set_num_threads(1)
