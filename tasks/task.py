@@ -62,7 +62,7 @@ def run_on_workers(
     in_flight: int,
     resource: str | None = None,
 ) -> Iterator[R]:
-    """Yield `function(unit)` for every unit as they finish, on the current Dask client's workers.
+    """Yield `function(unit)` for every unit as they finish, on the current Dask client's workers, and tell progress.
 
     At most `in_flight` units a worker are submitted and not yet yielded, so that memory is bounded however many units
     there are; workers are counted anew for each, as they may join and leave. When some workers have `resource` (as of
@@ -72,14 +72,24 @@ def run_on_workers(
     Raises:
         WorkersLost: the scheduler is gone, or a unit was the end of several workers.
     """
+    for done, result in enumerate(_finished(function, units, in_flight, resource), start=1):
+        yield result
+        progress.tell(name, done, total)
+
+
+def run_on_worker(function: Callable[[T], R], unit: T) -> R:
+    """Return `function(unit)`, from one of the workers."""
+    (result,) = _finished(function, [unit], in_flight=1, resource=None)
+    return result
+
+
+def _finished(function: Callable[[T], R], units: Iterable[T], in_flight: int, resource: str | None) -> Iterator[R]:
     try:
         client = distributed.get_client()
     except ValueError:
-        for done, unit in enumerate(units, start=1):
-            yield function(unit)
-            progress.tell(name, done, total)
+        yield from map(function, units)
         return
-    queue, running, done = iter(units), distributed.as_completed(), 0
+    queue, running = iter(units), distributed.as_completed()
     while True:
         with _workers_there():
             workers, needs = _workers(client, resource)
@@ -89,8 +99,6 @@ def run_on_workers(
                 return
             result = next(running).result()
         yield result
-        done += 1
-        progress.tell(name, done, total)
 
 
 def _workers(client: distributed.Client, resource: str | None) -> tuple[int, dict[str, int] | None]:

@@ -11,7 +11,7 @@ from storage.lake import side_by_side
 from storage.parts import Part, list_parts, read_part
 from tasks.features.blocks import ARRAY, FeatureBlock, begin_store, feature_sizes, fill_block, finish_part
 from tasks.features.representations import Representation, parse
-from tasks.task import run_on_workers, stage
+from tasks.task import run_on_worker, run_on_workers, stage
 from tasks.work import Work
 
 GPU = "GPU"
@@ -43,7 +43,7 @@ def compute_features(work: Work) -> FeatureSummary:
         return FeatureSummary(0)
     representations = tuple(dict.fromkeys(representation for _, representation in missing))
     # Networks are the workers' business: this process never waits for torch to be imported.
-    [sizes] = run_on_workers("layers", feature_sizes, [(representations, settings)], 1, 1)
+    sizes = run_on_worker(feature_sizes, (representations, settings))
     size_of = dict(zip(representations, sizes, strict=True))
     blocks: dict[tuple[Part, int, int], list[Representation]] = defaultdict(list)
     for part, representation in missing:
