@@ -140,14 +140,15 @@ def _fit_pca(scaled: Matrix, asked: int | None, seed: int, notes: list[str], *, 
     if asked is None:
         return None
     components = min(asked, scaled.shape[1], len(scaled) - 1)
-    pca = PCA(components, whiten=whiten, random_state=seed).fit(scaled) if scaled.any() else None
+    # In place: `scaled` is centred already, but for rounding, and a copy would be the largest thing in memory.
+    pca = PCA(components, whiten=whiten, random_state=seed, copy=False).fit(scaled) if scaled.any() else None
     variances = np.zeros(1) if pca is None else pca.explained_variance_
     rank = int(np.sum(variances > variances[0] * max(scaled.shape) * np.finfo(np.float64).eps))
     if rank < asked:
         notes.append(f"{rank} principal components instead of {asked}: the training windows span no more")
     if pca is None or rank == components:
         return pca
-    return PCA(rank, whiten=whiten, random_state=seed).fit(scaled)
+    return PCA(rank, whiten=whiten, random_state=seed, copy=False).fit(scaled)
 
 
 def _mixture_parameters(features: Matrix, settings: FitSettings, seed: int, notes: list[str]) -> dict[str, Any]:

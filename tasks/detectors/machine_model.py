@@ -230,15 +230,22 @@ def _rank(scores: Matrix, reference: Matrix) -> Matrix:
 
 
 def _score_windows(score: Callable[[Windows], Matrix], windows: Windows) -> Matrix:
-    is_window = np.isfinite(windows).all(axis=2)
+    is_window = _is_window(windows)
     scores = np.full(is_window.shape, np.nan)
     scores[is_window] = score(windows[is_window])
     return scores
 
 
+def _is_window(windows: Windows) -> NDArray[np.bool_]:
+    """Which windows are finite; a sum is, exactly when all it sums are, and takes no memory of its own."""
+    is_window: NDArray[np.bool_] = np.isfinite(windows.sum(axis=2, dtype=np.float64))
+    return is_window
+
+
 def _training_windows(windows: Windows, max_windows: int, seed: int) -> tuple[Windows, list[str]]:
     """The windows of all recordings, (sample, feature), in their order; a random sample of too many."""
-    every = windows[np.isfinite(windows).all(axis=2)]
+    is_window = _is_window(windows)
+    every = windows.reshape(-1, windows.shape[2]) if is_window.all() else windows[is_window]
     if len(every) <= max_windows:
         return every, []
     chosen = np.random.default_rng(seed).choice(len(every), max_windows, replace=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from storage.arrays import read_rows
+from storage.arrays import read_rows, shape_of
 from storage.lake import Lake
 from storage.parts import Part
 from tasks.features.blocks import ARRAY, EmbeddingSettings
@@ -31,21 +31,24 @@ def gather(
     """
     if places.empty:
         return np.empty((0, 0, 0), dtype=np.float32)
-    found: dict[int, np.ndarray] = {}
-    order = places.assign(position=range(len(places)))
-    for part_id, unsorted in order.groupby("part_id", sort=True):
-        store = parts[str(part_id)].store("features", settings.key(representation))
+    stores = {
+        str(part_id): parts[str(part_id)].store("features", settings.key(representation))
+        for part_id in sorted(places["part_id"].unique())
+    }
+    shapes = {}
+    for part_id, store in stores.items():
         store.read_mark(lake)
-        rows = unsorted.sort_values("row")
+        shapes[part_id] = shape_of(lake, store.zarr_path, ARRAY)[1:]
+    windows, size = (max(lengths) for lengths in zip(*shapes.values(), strict=True))
+    # Into its place at once: what a machine's fit takes in memory is mostly this.
+    gathered = np.full((len(places), windows, size), np.nan, dtype=np.float32)
+    order = places.assign(position=range(len(places)))
+    for part_id, store in stores.items():
+        rows = order[order["part_id"] == part_id].sort_values("row")
         for run in _runs(rows["row"].to_numpy()):
             values = read_rows(lake, store.zarr_path, ARRAY, run)
             inside = rows[rows["row"].between(run.start, run.stop - 1)]
-            found.update(zip(inside["position"], values[inside["row"].to_numpy() - run.start], strict=True))
-    windows = max(values.shape[0] for values in found.values())
-    size = next(iter(found.values())).shape[1]
-    gathered = np.full((len(places), windows, size), np.nan, dtype=np.float32)
-    for position, values in found.items():
-        gathered[position, : values.shape[0]] = values
+            gathered[inside["position"], : values.shape[1]] = values[inside["row"].to_numpy() - run.start]
     return gathered
 
 
