@@ -6,6 +6,9 @@ INSTALLED := $(VENV)/.installed
 # Test processes: one more than cores, since the system tests often wait for servers that they start.
 WORKERS ?= 3
 
+# Containers often set it; then every one of the hundreds of processes of the tests would compile the project anew.
+export PYTHONDONTWRITEBYTECODE =
+
 .PHONY: demo test lint bench docs clean
 
 demo: $(INSTALLED)

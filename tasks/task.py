@@ -77,9 +77,9 @@ def run_on_workers(
         progress.tell(name, done, total)
 
 
-def run_on_worker(function: Callable[[T], R], unit: T) -> R:
-    """Return `function(unit)`, from one of the workers."""
-    (result,) = _finished(function, [unit], in_flight=1, resource=None)
+def run_on_worker(function: Callable[[T], R], unit: T, resource: str | None = None) -> R:
+    """Return `function(unit)` from one of the workers; see `run_on_workers`."""
+    (result,) = _finished(function, [unit], 1, resource)
     return result
 
 

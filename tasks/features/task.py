@@ -42,8 +42,9 @@ def compute_features(work: Work) -> FeatureSummary:
     if not missing:
         return FeatureSummary(0)
     representations = tuple(dict.fromkeys(representation for _, representation in missing))
+    resource = None if settings.features.device == "cpu" else GPU
     # Networks are the workers' business: this process never waits for torch to be imported.
-    sizes = run_on_worker(feature_sizes, (representations, settings))
+    sizes = run_on_worker(feature_sizes, (representations, settings), resource)
     size_of = dict(zip(representations, sizes, strict=True))
     blocks: dict[tuple[Part, int, int], list[Representation]] = defaultdict(list)
     for part, representation in missing:
@@ -59,7 +60,6 @@ def compute_features(work: Work) -> FeatureSummary:
         FeatureBlock(work.lake_uri, part, range(start, stop), tuple(found), settings)
         for (part, start, stop), found in blocks.items()
     ]
-    resource = None if settings.features.device == "cpu" else GPU
     in_flight = work.settings.dask.blocks_in_flight
     windows = sum(run_on_workers("features", fill_block, units, len(units), in_flight, resource))
     for part, representation in missing:

@@ -16,7 +16,9 @@ import pandas as pd
 import pytest
 import warm
 from chromium import chromium
+from s3_server import free_ports
 
+_PREFECT, _DASK = "TESTS_PREFECT_API", "TESTS_DASK_ADDRESS"
 FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
 
 
@@ -39,12 +41,12 @@ class Ran:
 def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
     """Run `humwatch ... --json` in a process of its own.
 
-    To save starting them each time, runs share one Prefect server and one Dask scheduler with two workers, reached as a
-    team reaches theirs, and what they import; `alone=True` gives a run its own, the embedded ones, from a fresh
-    interpreter. `before` is put before the command.
+    To save starting them each time, runs share what they import and, even over several test processes, one Prefect
+    server and one Dask scheduler with two workers, reached as a team reaches theirs; `alone=True` gives a run its own,
+    the embedded ones, from a fresh interpreter. `before` is put before the command.
     """
     given = [*map(str, arguments), "--json"]
-    shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": _dask_address()}
+    shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
     if not alone and not before and warm.can_run(env or {}, _warm_environment()):
         return Ran(*warm.run(given, {**shared, **(env or {})}))
     command = [*before, sys.executable, "-m", "flows", *given]
@@ -60,16 +62,16 @@ def _warm_environment() -> dict[str, str]:
     return environment
 
 
+def pytest_configure(config):
+    """The first process of several starts what all share; the others inherit the addresses."""
+    if config.getoption("numprocesses", default=None) and not hasattr(config, "workerinput"):
+        os.environ[_PREFECT] = _start_prefect()
+        os.environ[_DASK] = _start_dask()
+
+
 @functools.cache
 def prefect_api() -> str:
-    port = 20_000 + os.getpid() % 10_000
-    url = f"http://127.0.0.1:{port}/api"
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    atexit.register(server.terminate)
+    url = os.environ.get(_PREFECT) or _start_prefect()
     for _ in range(480):
         try:
             with urllib.request.urlopen(f"{url}/health", timeout=1):
@@ -80,7 +82,24 @@ def prefect_api() -> str:
 
 
 @functools.cache
-def _dask_address() -> str:
+def dask_address() -> str:
+    return os.environ.get(_DASK) or _start_dask()
+
+
+def _start_prefect() -> str:
+    (port,) = free_ports(1)
+    where = ("--host", "127.0.0.1", "--port", str(port))
+    server = subprocess.Popen(
+        # Nothing here is scheduled or late.
+        [sys.executable, "-m", "prefect", "server", "start", *where, "--no-ui", "--no-services"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    atexit.register(server.terminate)
+    return f"http://127.0.0.1:{port}/api"
+
+
+def _start_dask() -> str:
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
     )

@@ -117,9 +117,7 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
     before = modification_times(lake)
     try:
         archive.write_bytes(bytes(data))
-        ran = run_humwatch(
-            "run", archive, "--lake", lake, *SMALL, env={"PYTHONPATH": str(_poison(tmp_path))}, alone=True
-        )
+        ran = run_humwatch("run", archive, "--lake", lake, *SMALL, "--workers", "1", env=_poison(tmp_path), alone=True)
     finally:
         archive.write_bytes(original)
     assert ran.status == 0, ran.stderr
@@ -134,7 +132,7 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
 
 def test_the_poison_works(archive, tmp_path):
     ran = run_humwatch(
-        "run", archive, "--lake", tmp_path / "new", *SMALL, env={"PYTHONPATH": str(_poison(tmp_path))}, alone=True
+        "run", archive, "--lake", tmp_path / "new", *SMALL, "--workers", "1", env=_poison(tmp_path), alone=True
     )
     assert ran.status != 0
     assert "poisoned backbone" in ran.stdout + ran.stderr
@@ -211,8 +209,8 @@ def test_each_stage_alone_gives_what_run_gives(first, archive, tmp_path):
     assert sorted_scores(tmp_path) == sorted_scores(first[0])
 
 
-def _poison(folder: Path) -> Path:
-    """A folder that, on PYTHONPATH, makes every backbone of any process raise when it runs."""
+def _poison(folder: Path) -> dict[str, str]:
+    """An environment in which every backbone of any process raises when it runs."""
     (folder / "sitecustomize.py").write_text(
         textwrap.dedent("""
             import importlib.machinery, sys
@@ -236,4 +234,4 @@ def _poison(folder: Path) -> Path:
             sys.meta_path.insert(0, Poison())
         """)
     )
-    return folder
+    return {"PYTHONPATH": str(folder)}

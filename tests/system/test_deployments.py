@@ -18,7 +18,7 @@ import psutil
 import pytest
 import urllib3
 import yaml
-from conftest import _dask_address
+from conftest import dask_address
 from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, spawn, wait_until
@@ -81,7 +81,7 @@ def server(tmp_path_factory, fleet, lake):
 @pytest.fixture(scope="module")
 def workers(server):
     """Starts process workers; all that live at the end are stopped."""
-    env = {**server.env, **ENVIRONMENT, "HUMWATCH_DASK__ADDRESS": _dask_address(), "PREFECT_WORKER_QUERY_SECONDS": "1"}
+    env = {**server.env, **ENVIRONMENT, "HUMWATCH_DASK__ADDRESS": dask_address(), "PREFECT_WORKER_QUERY_SECONDS": "1"}
     started = []
 
     def start():
