@@ -11,6 +11,9 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 # Two test processes on two busy cores: the embedded server may take longer than the 20 s it is given.
 os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "180"
 os.environ.pop("PREFECT_API_URL", None)
+# As in flows/cluster.py: clusters that wait for tests shall take no time from them.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"
+os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "1s"
 for _name in [name for name in os.environ if name.startswith("HUMWATCH_")]:
     del os.environ[_name]
 

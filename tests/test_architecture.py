@@ -1,6 +1,8 @@
 """The house rules that a machine can check: imports go down, Prefect and Dask stay where the design says."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms"
 # What the ground floor may not know.
 STORAGE_MUST_NOT_KNOW = {"prefect", "dask", "distributed", "torch", "torchvision", "sklearn", "librosa", "pandas"}
 ORCHESTRATORS = {"prefect", "dask", "distributed"}
+# They take seconds to import: networks are the workers' business, and numba (librosa's) is nobody's.
+SLOW = {"torch", "torchvision", "librosa", "numba", "skops"}
 
 
 def imports_of(source: str) -> set[str]:
@@ -90,3 +94,10 @@ def test_every_stage_is_a_package_with_one_task_module():
     for stage in STAGES:
         assert (ROOT / "tasks" / stage / "__init__.py").exists()
         assert (ROOT / "tasks" / stage / "task.py").exists(), stage
+
+
+def test_a_command_and_a_flow_start_without_what_is_slow_to_import():
+    script = "import sys, flows.cli, flows.nightly; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "flows.nightly" in ran.stdout.split()
+    assert not SLOW & set(ran.stdout.split())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pandas as pd
 import pytest
 import warm
 from chromium import chromium
-from s3_server import free_ports
+from prefect_server import new_home, start_shared
 
 _PREFECT, _DASK = "TESTS_PREFECT_API", "TESTS_DASK_ADDRESS"
 FAKE = ("--backbone", "fake", "--set", "images.image_size_px=64", "--set", "fit.gmm_components=2")
@@ -49,6 +50,7 @@ def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
     shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
     if not alone and not before and warm.can_run(env or {}, _warm_environment()):
         return Ran(*warm.run(given, {**shared, **(env or {})}))
+    new_home(Path(os.environ["PREFECT_HOME"]))
     command = [*before, sys.executable, "-m", "flows", *given]
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
@@ -87,16 +89,7 @@ def dask_address() -> str:
 
 
 def _start_prefect() -> str:
-    (port,) = free_ports(1)
-    where = ("--host", "127.0.0.1", "--port", str(port))
-    server = subprocess.Popen(
-        # Nothing here is scheduled or late.
-        [sys.executable, "-m", "prefect", "server", "start", *where, "--no-ui", "--no-services"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    atexit.register(server.terminate)
-    return f"http://127.0.0.1:{port}/api"
+    return start_shared(Path(tempfile.mkdtemp(prefix="shared-", dir=os.environ["PREFECT_HOME"])))
 
 
 def _start_dask() -> str:

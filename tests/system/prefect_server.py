@@ -1,7 +1,9 @@
 """A real Prefect server for tests that deploy, kill and start it again; its database outlives it."""
 
+import atexit
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,11 @@ SETTINGS = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     "PREFECT_DEPLOYMENT_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
 }
+_FRESH = "TESTS_PREFECT_DATABASE"
+_SHARED = """
+"$0" -m prefect server database upgrade -y && cp prefect.db fresh.new && mv fresh.new fresh.db
+exec "$0" -m prefect server start --host 127.0.0.1 --port "$1" --no-ui
+"""
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 # A busy SQLite is answered 503, and every client of Prefect asks again.
 _HTTP = urllib3.PoolManager(
@@ -31,11 +38,39 @@ def ask(url: str, body: dict | None = None):
     return json.loads(answer.data or "null")
 
 
+def start_shared(home: Path) -> str:
+    """Start the server that all tests share, in its home; return the URL where it will answer.
+
+    A copy of its fresh database is kept for `new_home`: Prefect takes ten seconds to make one.
+    """
+    (port,) = free_ports(1)
+    server = subprocess.Popen(
+        ["/bin/sh", "-c", _SHARED, sys.executable, str(port)],
+        env={**os.environ, "PREFECT_HOME": str(home)},
+        cwd=home,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    atexit.register(os.killpg, server.pid, signal.SIGTERM)
+    os.environ[_FRESH] = str(home / "fresh.db")
+    return f"http://127.0.0.1:{port}/api"
+
+
+def new_home(home: Path) -> Path:
+    """A home for another server, with a database if there is one to copy."""
+    fresh = Path(os.environ.get(_FRESH, "absent"))
+    if fresh.exists() and not (home / "prefect.db").exists():
+        home.mkdir(exist_ok=True)
+        shutil.copyfile(fresh, home / "prefect.db")
+    return home
+
+
 class PrefectServer:
     """`prefect server start` on a port and in a folder of its own."""
 
     def __init__(self, home: Path) -> None:
-        self.home, self.log = home, home / "server.log"
+        self.home, self.log = new_home(home), home / "server.log"
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}/api"
         self.env = {**os.environ, **SETTINGS, "PREFECT_HOME": str(home), "PREFECT_API_URL": self.url}

@@ -23,6 +23,7 @@ import pandas as pd
 import psutil
 import pytest
 from conftest import FAKE, Ran, modification_times, prefect_api, run_humwatch, sorted_scores
+from prefect_server import new_home
 from recordings import machine, wav, write_zip
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
@@ -192,7 +193,9 @@ def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: in
         "--json",
     ]
     # Embedded runs share a Prefect home, so each starts its server on a database whose last server was killed.
-    prefect = {"PREFECT_HOME": str(archive.parent / "prefect")} if embedded else {"PREFECT_API_URL": prefect_api()}
+    prefect = (
+        {"PREFECT_HOME": str(new_home(archive.parent / "prefect"))} if embedded else {"PREFECT_API_URL": prefect_api()}
+    )
     environment = {**os.environ, **prefect}
     deadline = time.monotonic() + TIMEOUT_S
     with (
