@@ -35,6 +35,9 @@ Fit: TypeAlias = Callable[[Matrix, FitSettings, int, list[str]], Any]
 # Rows scored by one matrix product. The last block is filled with zeros: products of one shape round alike, so the
 # score of a row does not depend on the rows it is scored with. It also bounds the memory of kde.
 BLOCK_ROWS = 256
+# Rows that are float64 in full width at once while fitting, and of which principal components are computed: memory then
+# grows with the rows by their float32 and their reduced features alone.
+FULL_WIDTH_ROWS = 4096
 
 _threads = cache(ThreadpoolController)  # its limit() takes microseconds, building it milliseconds
 
@@ -113,18 +116,23 @@ def fit_detector(name: DetectorName, features: Features, settings: FitSettings, 
     """
     _must_be_finite(features)
     notes: list[str] = []
-    rows = np.array(features, dtype=np.float64)
-    if len(rows) == 1:
+    if len(features) == 1:
         notes.append("fitted to a single window")
-        rows = np.repeat(rows, 2, axis=0)  # mixtures need two rows; twice the same changes no mean and no variance
+        features = np.repeat(
+            features, 2, axis=0
+        )  # mixtures need two rows; twice the same changes no mean and no variance
     algorithm = _ALGORITHMS[name]
     with _threads().limit(limits=1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        scaler = StandardScaler(copy=False).fit(rows)
-        scaled = rows if algorithm.raw else scaler.transform(rows)
-        components = None if algorithm.raw else settings.pca_components
-        pca = _fit_pca(scaled, components, seed, notes, whiten=algorithm.whiten)
-        estimator = algorithm.fit(scaled if pca is None else pca.transform(scaled), settings, seed, notes)
+        scaler = StandardScaler(copy=False)
+        for start in range(0, len(features), FULL_WIDTH_ROWS):
+            scaler.partial_fit(_float64(features[start : start + FULL_WIDTH_ROWS]))
+        pca = None
+        if settings.pca_components is not None and not algorithm.raw:
+            sample = scaler.transform(_float64(_sampled(features, seed, notes)))
+            pca = _fit_pca(sample, settings.pca_components, seed, notes, whiten=algorithm.whiten)
+        seen = _float64(features) if algorithm.raw else _reduced(features, scaler, pca)
+        estimator = algorithm.fit(seen, settings, seed, notes)
     # a ConvergenceWarning is a fact about the model and belongs to it; advice follows its first sentence
     notes += [str(warning.message).split(". ")[0] for warning in caught]
     return Detector(name, scaler, pca, estimator, tuple(dict.fromkeys(notes)))
@@ -135,10 +143,29 @@ def _must_be_finite(features: Features) -> None:
         raise ValueError("features must be finite")
 
 
-def _fit_pca(scaled: Matrix, asked: int | None, seed: int, notes: list[str], *, whiten: bool) -> PCA | None:
+def _float64(features: Features) -> Matrix:
+    return np.array(features, dtype=np.float64)
+
+
+def _sampled(features: Features, seed: int, notes: list[str]) -> Features:
+    """At most `FULL_WIDTH_ROWS` random rows, in their order."""
+    if len(features) <= FULL_WIDTH_ROWS:
+        return features
+    notes.append(f"principal components of a random {FULL_WIDTH_ROWS} of {len(features)} windows")
+    return features[np.sort(np.random.default_rng(seed).choice(len(features), FULL_WIDTH_ROWS, replace=False))]
+
+
+def _reduced(features: Features, scaler: StandardScaler, pca: PCA | None) -> Matrix:
+    """Standardised features, float64 (sample, feature), or their principal components."""
+    reduced = np.empty((len(features), features.shape[1] if pca is None else pca.n_components_))
+    for start in range(0, len(features), FULL_WIDTH_ROWS):
+        scaled = scaler.transform(_float64(features[start : start + FULL_WIDTH_ROWS]))
+        reduced[start : start + FULL_WIDTH_ROWS] = scaled if pca is None else pca.transform(scaled)
+    return reduced
+
+
+def _fit_pca(scaled: Matrix, asked: int, seed: int, notes: list[str], *, whiten: bool) -> PCA | None:
     """PCA with `asked` components, or as many as the rows span: more would divide rounding noise by itself."""
-    if asked is None:
-        return None
     components = min(asked, scaled.shape[1], len(scaled) - 1)
     # In place: `scaled` is centred already, but for rounding, and a copy would be the largest thing in memory.
     pca = PCA(components, whiten=whiten, random_state=seed, copy=False).fit(scaled) if scaled.any() else None

@@ -1,5 +1,6 @@
 """Each detector against scikit-learn's answer on the same scaled features, and on data that are too few or too flat."""
 
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 
-from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector
+from tasks.detectors.detectors import BLOCK_ROWS, FULL_WIDTH_ROWS, Detector, fit_detector
 from tasks.settings import DETECTOR_NAMES, FitSettings
 
 SEED = 7
@@ -251,3 +252,32 @@ def test_a_state_of_an_unknown_detector_is_refused():
     state = fit_detector("knn", normal_sound(), SETTINGS, SEED).state()
     with pytest.raises(KeyError, match="crystal_ball"):
         Detector.from_state(state | {"name": "crystal_ball"})
+
+
+def test_more_rows_than_are_held_in_full_width():
+    rows = np.random.default_rng(0).normal(3, 2, size=(FULL_WIDTH_ROWS + 700, 6)).astype(np.float32)
+    rows[:, 1] = rows[:, 0] + 0.1 * rows[:, 1]
+    detector = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
+    whole = StandardScaler().fit(rows.astype(np.float64))
+    np.testing.assert_allclose(detector.scaler.mean_, whole.mean_, rtol=1e-12)
+    np.testing.assert_allclose(detector.scaler.scale_, whole.scale_, rtol=1e-12)
+    assert f"principal components of a random {FULL_WIDTH_ROWS} of {len(rows)} windows" in detector.notes
+    # The first component, of the two that go together, is found in the sample as in all rows.
+    expected = PCA(1).fit(whole.transform(rows.astype(np.float64))).components_[0]
+    assert abs(detector.pca.components_[0] @ expected) > 0.999
+    again = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
+    np.testing.assert_array_equal(again.score(rows[:300]), detector.score(rows[:300]))
+
+
+def test_memory_grows_by_the_reduced_features_alone():
+    def peak_bytes(rows):
+        features = np.random.default_rng(0).standard_normal((rows, 256), dtype=np.float32)
+        tracemalloc.start()
+        fit_detector("mahalanobis", features, FitSettings(pca_components=8), 0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    further = 2 * FULL_WIDTH_ROWS
+    full_width_bytes = further * 256 * 8
+    assert peak_bytes(2 * FULL_WIDTH_ROWS + further) - peak_bytes(2 * FULL_WIDTH_ROWS) < full_width_bytes / 3
