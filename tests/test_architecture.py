@@ -14,7 +14,7 @@ STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms"
 STORAGE_MUST_NOT_KNOW = {"prefect", "dask", "distributed", "torch", "torchvision", "sklearn", "librosa", "pandas"}
 ORCHESTRATORS = {"prefect", "dask", "distributed"}
 # They take seconds to import: networks are the workers' business, and numba (librosa's) is nobody's.
-SLOW = {"torch", "torchvision", "librosa", "numba", "skops"}
+SLOW = {"torch", "torchvision", "librosa", "numba", "skops", "scipy.signal"}
 
 
 def imports_of(source: str) -> set[str]:

@@ -118,9 +118,8 @@ def fit_detector(name: DetectorName, features: Features, settings: FitSettings, 
     notes: list[str] = []
     if len(features) == 1:
         notes.append("fitted to a single window")
-        features = np.repeat(
-            features, 2, axis=0
-        )  # mixtures need two rows; twice the same changes no mean and no variance
+        # Mixtures need two rows; twice the same changes no mean and no variance.
+        features = np.repeat(features, 2, axis=0)
     algorithm = _ALGORITHMS[name]
     with _threads().limit(limits=1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -167,15 +166,14 @@ def _reduced(features: Features, scaler: StandardScaler, pca: PCA | None) -> Mat
 def _fit_pca(scaled: Matrix, asked: int, seed: int, notes: list[str], *, whiten: bool) -> PCA | None:
     """PCA with `asked` components, or as many as the rows span: more would divide rounding noise by itself."""
     components = min(asked, scaled.shape[1], len(scaled) - 1)
-    # In place: `scaled` is centred already, but for rounding, and a copy would be the largest thing in memory.
-    pca = PCA(components, whiten=whiten, random_state=seed, copy=False).fit(scaled) if scaled.any() else None
+    pca = PCA(components, whiten=whiten, random_state=seed).fit(scaled) if scaled.any() else None
     variances = np.zeros(1) if pca is None else pca.explained_variance_
     rank = int(np.sum(variances > variances[0] * max(scaled.shape) * np.finfo(np.float64).eps))
     if rank < asked:
         notes.append(f"{rank} principal components instead of {asked}: the training windows span no more")
     if pca is None or rank == components:
         return pca
-    return PCA(rank, whiten=whiten, random_state=seed, copy=False).fit(scaled)
+    return PCA(rank, whiten=whiten, random_state=seed).fit(scaled)
 
 
 def _mixture_parameters(features: Matrix, settings: FitSettings, seed: int, notes: list[str]) -> dict[str, Any]:

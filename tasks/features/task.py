@@ -43,7 +43,7 @@ def compute_features(work: Work) -> FeatureSummary:
         return FeatureSummary(0)
     representations = tuple(dict.fromkeys(representation for _, representation in missing))
     resource = None if settings.features.device == "cpu" else GPU
-    # Networks are the workers' business: this process never waits for torch to be imported.
+    # Networks are the workers' business: torch takes seconds to import.
     sizes = run_on_worker(feature_sizes, (representations, settings), resource)
     size_of = dict(zip(representations, sizes, strict=True))
     blocks: dict[tuple[Part, int, int], list[Representation]] = defaultdict(list)

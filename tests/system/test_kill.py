@@ -179,23 +179,10 @@ MOMENTS: dict[str, tuple[str, Callable[[Undisturbed], Moment]]] = {
 
 def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: int, embedded: bool) -> None:
     """Start a run and kill all its processes when the moment has begun; an embedded one has a Prefect server too."""
-    command = [
-        sys.executable,
-        "-m",
-        "flows",
-        "run",
-        archive,
-        "--lake",
-        lake,
-        *SMALL,
-        "--workers",
-        str(workers),
-        "--json",
-    ]
+    command = [sys.executable, "-m", "flows", "run", archive, "--lake", lake, *SMALL, f"--workers={workers}", "--json"]
     # Embedded runs share a Prefect home, so each starts its server on a database whose last server was killed.
-    prefect = (
-        {"PREFECT_HOME": str(new_home(archive.parent / "prefect"))} if embedded else {"PREFECT_API_URL": prefect_api()}
-    )
+    home = new_home(archive.parent / "prefect")
+    prefect = {"PREFECT_HOME": str(home)} if embedded else {"PREFECT_API_URL": prefect_api()}
     environment = {**os.environ, **prefect}
     deadline = time.monotonic() + TIMEOUT_S
     with (
