@@ -189,13 +189,19 @@ def _lite_name(key: str) -> str:
 
 def _cut_off(network: nn.Module, source: str, layers: tuple[str, ...]) -> nn.Module:
     names = feature_extraction.get_graph_node_names(network, suppress_diff_warning=True)[1][1:]
+    ends = {}
     for layer in layers:
-        if not any(name == layer or name.startswith(f"{layer}.") for name in names):
+        inside = [name for name in names if name == layer or name.startswith(f"{layer}.")]
+        if not inside:
             close = difflib.get_close_matches(layer, names, n=3) or names[-6:]
             raise BadConfiguration(f"{source} has no layer {layer!r}; some it has: {', '.join(close)}")
+        ends[layer] = inside[-1]
+    # By the nodes themselves: of two modules that end at one node, torchvision gives the second the node before it.
     extractor = feature_extraction.create_feature_extractor(
-        network, return_nodes={layer: layer for layer in layers}, suppress_diff_warning=True
+        network, return_nodes={end: end for end in ends.values()}, suppress_diff_warning=True
     )
+    (output,) = extractor.graph.find_nodes(op="output")
+    output.args = ({layer: output.args[0][end] for layer, end in ends.items()},)
     extractor = extractor.eval().requires_grad_(False)
     return fx.GraphModule(extractor, extractor.graph)  # without its other graph, that of training
 

@@ -118,6 +118,19 @@ def test_several_layers_come_from_one_pass_and_equal_their_own():
         assert torch.equal(together[layer], build("resnet18", (layer,), RANDOM, PX)(images())[layer])
 
 
+@pytest.mark.parametrize(
+    ("source", "layers"),
+    [("squeezenet1_1", ("features", "features.12")), ("resnet18", ("layer4.1", "layer4"))],
+)
+def test_modules_that_end_together_have_one_output(source, layers):
+    images = torch.randn(2, 3, 64, 64)
+    settings = FeatureSettings(random_weights=True)
+    both = build(source, layers, settings, 64)(images)
+    for layer in layers:
+        assert torch.equal(both[layer], build(source, (layer,), settings, 64)(images)[layer])
+    assert len({tuple(shape) for shape in map_shapes(source, layers, 64).values()}) == 1
+
+
 def test_nothing_after_the_last_layer_is_kept():
     backbone = build("resnet18", ("layer2",), RANDOM, PX)
     names = [name for name, _ in backbone._extractor.named_parameters()]
