@@ -5,6 +5,7 @@ Defaults are the `default` preset; presets and where values come from are in `fl
 
 from __future__ import annotations
 
+import math
 from datetime import date
 from typing import Annotated, Literal, get_args
 
@@ -236,7 +237,10 @@ class DaskSettings(Section):
 class StoreSettings(Section):
     """Layout of the Zarr stores; changes no value, so it is part of no key."""
 
-    block_recordings: int = Field(default=64, ge=1, description="Recordings in a block: one shard, one unit of work.")
+    block_recordings: int = Field(
+        default=64, ge=1,
+        description="Recordings in a block (one shard, one unit of work) at most; a small part still has four.",
+    )  # fmt: skip
     chunk_recordings: int = Field(default=16, ge=1, description="Recordings in a chunk of a shard.")
 
     @model_validator(mode="after")
@@ -244,6 +248,11 @@ class StoreSettings(Section):
         if self.block_recordings % self.chunk_recordings:
             raise ValueError("block_recordings must be a multiple of chunk_recordings")
         return self
+
+    def block_of(self, recordings: int) -> int:
+        """Return the block of a part: a quarter of a small one in whole chunks, so that workers can share it."""
+        quarter = math.ceil(recordings / (4 * self.chunk_recordings)) * self.chunk_recordings
+        return min(self.block_recordings, max(quarter, self.chunk_recordings))
 
 
 class Settings(Section):

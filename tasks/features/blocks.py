@@ -106,7 +106,7 @@ def begin_store(
         name=ARRAY,
         dimensions=("recording", "window", "feature"),
         shape=(table.num_rows, windows, feature_size),
-        block=(layout.block_recordings, windows, feature_size),
+        block=(layout.block_of(table.num_rows), windows, feature_size),
         chunk_recordings=layout.chunk_recordings,
         dtype="float32",
         attributes={"long_name": str(representation)},

@@ -70,7 +70,7 @@ def begin_store(
         name=ARRAY,
         dimensions=("recording", "mel", "frame"),
         shape=(table.num_rows, spectrogram.n_mels, FRAMES_PER_SHARD),
-        block=(layout.block_recordings, spectrogram.n_mels, FRAMES_PER_SHARD),
+        block=(layout.block_of(table.num_rows), spectrogram.n_mels, FRAMES_PER_SHARD),
         chunk_recordings=layout.chunk_recordings,
         dtype=spectrogram.dtype,
         attributes={

@@ -197,6 +197,13 @@ def test_values_that_do_not_go_together_are_refused(section, values, message):
     assert SpectrogramSettings(fmin_hz=100, fmax_hz=8000).fmax_hz == 8000
 
 
+def test_a_small_part_has_four_blocks_and_a_large_one_full_blocks():
+    store = StoreSettings(block_recordings=64, chunk_recordings=16)
+    assert {n: store.block_of(n) for n in (0, 1, 16, 60, 64, 65, 193, 256, 10_000)} == {
+        0: 16, 1: 16, 16: 16, 60: 16, 64: 16, 65: 32, 193: 64, 256: 64, 10_000: 64
+    }  # fmt: skip
+
+
 def test_autoencoders_are_given_patches_and_nothing_else():
     flags = {"features": {"backbones": ["logmel/64x64/mean"]}, "fit": {"detectors": ["small_dcae", "knn"]}}
     assert load(flags=flags).fit.detectors == ("small_dcae", "knn")

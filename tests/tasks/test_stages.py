@@ -25,6 +25,7 @@ from tasks.ingest.task import ingest_sources
 from tasks.progress import listening
 from tasks.scope import Scope
 from tasks.spectrograms import blocks as spectrogram_blocks
+from tasks.spectrograms.blocks import ARRAY as SPECTROGRAM_ARRAY
 from tasks.spectrograms.logmel import LogMel
 from tasks.spectrograms.task import compute_spectrograms
 from tasks.work import Work
@@ -226,6 +227,20 @@ def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
         np.testing.assert_array_equal(
             gather(lake, {part.part_id: part}, places, representation, work.embedding), every[rows]
         )
+
+
+def test_workers_can_share_a_small_part(tmp_path):
+    archive = write_zip(tmp_path / "small.zip", machine("fan/id_00", 7, 0, duration_s=1.1))
+    work = Work(str(tmp_path / "lake"), small(store={"block_recordings": 64, "chunk_recordings": 1}))
+    ingest_sources.fn(work, [str(archive)])
+    compute_spectrograms.fn(work)
+    compute_features.fn(work)
+    lake, store = work.open_lake(), part_of(work, "fan").store
+    for kind, key, name in (
+        ("spectrograms", work.spectrogram_key, SPECTROGRAM_ARRAY),
+        ("features", work.embedding.key(parse("fake")[0]), ARRAY),
+    ):
+        assert [len(rows) for rows in block_rows(lake, store(kind, key).zarr_path, name)] == [2, 2, 2, 1]
 
 
 def test_a_second_run_has_nothing_to_do(copied, archive):
