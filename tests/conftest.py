@@ -17,6 +17,14 @@ os.environ["DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL"] = "1s"
 for _name in [name for name in os.environ if name.startswith("HUMWATCH_")]:
     del os.environ[_name]
 
-import torch  # noqa: E402 - as above
+import dask  # noqa: E402 - as above
+import pytest  # noqa: E402
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_dask_scheduler_of_other_tests():
+    """A client that is closed while another is open leaves its scheduler in Dask's settings, where xarray finds it."""
+    dask.config.set(scheduler=None)
