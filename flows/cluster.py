@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import logging
 import os
@@ -10,10 +11,12 @@ from contextlib import contextmanager
 
 import dask
 import distributed
+from distributed.comm.core import connect
 
 from storage.errors import BadConfiguration, StorageUnavailable
 from tasks.settings import DaskSettings
 
+_TIMEOUT_S = 10
 # Threads that wait must not spin: the workers share the cores.
 _WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -29,13 +32,16 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
 
     Raises:
         StorageUnavailable: no scheduler answers at `dask.address`.
-        BadConfiguration: a worker of that scheduler has no Humwatch.
+        BadConfiguration: `dask.address` is no address, or a worker of that scheduler has no Humwatch.
     """
     # Its chatter about connections is for debugging clusters, not for operators.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if settings.address:
         try:
-            client = distributed.Client(settings.address, timeout="10s")
+            asyncio.run(_knock(settings.address))
+            client = distributed.Client(settings.address, timeout=f"{_TIMEOUT_S}s")
+        except ValueError as error:
+            raise BadConfiguration(f"dask.address {settings.address!r} is no address: {error}") from error
         except OSError as error:
             raise StorageUnavailable(f"no Dask scheduler answers at {settings.address}") from error
         with client:
@@ -62,6 +68,17 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
         distributed.Client(cluster) as client,
     ):
         yield client
+
+
+async def _knock(address: str) -> None:
+    """Connect once without a client.
+
+    A client that fails to connect is closed by the garbage collector, which hangs the process when it comes while
+    another is started: both take the same lock (distributed.utils.LoopRunner).
+    """
+    arguments = distributed.Security().get_connection_args("client")
+    connection = await connect(address, timeout=_TIMEOUT_S, **arguments)
+    await connection.close()
 
 
 def _require_humwatch(client: distributed.Client) -> None:

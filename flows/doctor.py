@@ -144,7 +144,7 @@ def check_dask(settings: Settings) -> Check:
     try:
         with workers(settings.dask) as client:
             count = len(client.scheduler_info(n_workers=-1)["workers"])
-    except (HumwatchError, ValueError) as error:  # ValueError: it is no address at all
+    except HumwatchError as error:
         return Check("dask", "fail", str(error), "start the scheduler, or correct or unset dask.address")
     found = f"{address}: {count} workers"
     if not count:

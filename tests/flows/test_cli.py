@@ -80,8 +80,8 @@ def test_a_run_prints_the_figures_and_where_the_report_is(ran):
 
 def test_a_run_tells_its_progress_on_standard_error_in_plain_lines(ran):
     lines = ran[1].stderr.splitlines()
-    # Ten fans are three blocks of four, three pumps are one.
-    assert [line for line in lines if line.startswith("spectrograms")] == [f"spectrograms: {n}/4" for n in (1, 2, 3, 4)]
+    # Ten fans are three blocks of four, three pumps two of two and one.
+    assert [line for line in lines if line.startswith("spectrograms")] == [f"spectrograms: {n}/5" for n in range(1, 6)]
     assert "fit: 2/2" in lines
     assert "degraded" not in ran[1].stderr
     assert "Traceback" not in ran[1].stderr
@@ -218,6 +218,7 @@ def test_bad_usage_is_status_2_and_says_what_is_wrong(arguments, message):
         (("--config", "/absent/humwatch.toml"), "cannot be read"),
         (("--device", "tpu"), "features.device"),
         (("--workers", "-1"), "dask.workers"),
+        (("--set", "dask.address=nonsense"), "dask.address 'nonsense' is no address"),
     ],
 )
 def test_bad_configuration_is_status_2_and_begins_nothing(tmp_path, arguments, message):

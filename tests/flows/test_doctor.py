@@ -107,6 +107,14 @@ def test_dask():
         assert check_dask(settings).state == "pass"
 
 
+def test_no_client_is_made_for_a_scheduler_that_does_not_answer(monkeypatch):
+    """Dask hangs when the garbage collector comes upon one that could not connect while another is started."""
+    made = []
+    monkeypatch.setattr(distributed, "Client", lambda *_, **__: made.append(True))
+    assert check_dask(load(assignments=['dask.address="127.0.0.1:9"'])).state == "fail"
+    assert not made
+
+
 class _Api(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path.endswith("/health") else 404)
