@@ -32,6 +32,10 @@ LOGMEL = "logmel"
 FAKE = "fake"
 LITE = "efficientnet_lite0"
 OWN_SOURCES = (LITE, LOGMEL, FAKE)
+# Known without a look into torchvision, which takes seconds to import.
+_COMMON = frozenset(
+    {"resnet18", "resnet34", "resnet50", "alexnet", "squeezenet1_1", "densenet121", "mobilenet_v2", "efficientnet_b0"}
+)
 
 _GRAMMAR = re.compile(
     r"(?P<source>\w+)(?:@(?P<layer>\w+(?:\.\w+)*))?(?:/(?P<frequency>\d+)x(?P<time>\d+))?"
@@ -107,7 +111,7 @@ def _parse_one(text: str) -> Representation:
             "such as resnet34, logmel/64x1/mean,std or resnet18@layer3/2x2/mean/recording; join several by +"
         )
     source = match["source"]
-    if source not in OWN_SOURCES and source not in (known := known_sources()):
+    if source not in _COMMON.union(OWN_SOURCES) and source not in (known := known_sources()):
         close = difflib.get_close_matches(source, known, n=3)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise BadConfiguration(f"{source!r} is no known source; {hint}known: {', '.join(known)}")

@@ -1,7 +1,7 @@
 import pytest
 
 from storage.errors import BadConfiguration
-from tasks.features.representations import Representation, known_sources, parse
+from tasks.features.representations import _COMMON, Representation, known_sources, parse
 
 
 @pytest.mark.parametrize(
@@ -103,6 +103,6 @@ def test_a_representation_is_not_fused_with_itself():
 
 def test_known_sources_are_torchvision_classification_models_and_ours():
     known = known_sources()
-    assert {"resnet34", "vgg16", "convnext_tiny"} <= set(known)
+    assert {"vgg16", "convnext_tiny", *_COMMON} <= set(known)
     assert known[-3:] == ["efficientnet_lite0", "logmel", "fake"]
     assert not any("rcnn" in name or "deeplab" in name for name in known)
