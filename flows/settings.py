@@ -26,17 +26,21 @@ from tasks.settings import AUTOENCODER_NAMES, Settings
 
 PresetName = Literal["default", "paper", "fast"]
 
+_LOGMEL = "logmel/64x1/mean,std/recording"
+# The choice of benchmarks/search.py on normal training recordings (docs/accuracy.md).
+_BACKBONE = "squeezenet1_1@features.10/8x1/mean,std/recording"
+_NEIGHBOURS = {"detectors": ("knn",), "pca_components": 64, "knn_local": 4}
+
 PRESETS: dict[PresetName, dict[str, Any]] = {
-    # The field defaults of tasks/settings.py.
-    "default": {},
+    "default": {"features": {"backbones": (f"{_LOGMEL}+{_BACKBONE}",)}, "fit": _NEIGHBOURS},
     # Müller et al. 2020 (arXiv 2006.03429v2), section 5 of its text; vary with --backbone and --detector.
     "paper": {
         "spectrogram": {"hop_samples": 256},
         "features": {"backbones": ("resnet34",)},
         "fit": {"detectors": ("gmm",), "split": "paper", "seeds": (0, 1, 2, 3, 4)},
     },
-    # Small images and single windows: a look at the data in a fifth of the time, at the cost of detail.
-    "fast": {"images": {"image_size_px": 64, "window_hop_frames": 64}},
+    # The default without its backbone, which is nearly all of its time.
+    "fast": {"features": {"backbones": (_LOGMEL,)}, "fit": _NEIGHBOURS},
 }
 
 

@@ -1,6 +1,6 @@
 """Every setting of every stage, one section a stage: frozen, validated, unknown names refused.
 
-Defaults are the `default` preset; presets and where values come from are in `flows/settings.py`.
+Presets, and where values come from, are in `flows/settings.py`; what a preset does not set is the default here.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ from tasks.scoring.task import score_recordings
 from tasks.spectrograms.task import compute_spectrograms
 from tasks.work import Work
 
-ASSIGNMENTS = ("images.image_size_px=64", "fit.gmm_components=2", 'features.backbones=["fake"]')
+ASSIGNMENTS = (
+    *("images.image_size_px=64", 'features.backbones=["fake"]', 'fit.detectors=["gmm"]', "fit.gmm_components=2"),
+    "fit.pca_components=none",
+)
 FLAGS = tuple(part for assignment in ASSIGNMENTS for part in ("--set", assignment))
 
 

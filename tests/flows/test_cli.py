@@ -26,7 +26,8 @@ from tasks.task import run_on_workers, stage
 from tasks.work import Work
 
 SMALL = (
-    *("--backbone", "fake", "--set", "images.image_size_px=32", "--set", "fit.gmm_components=2"),
+    *("--backbone", "fake", "--detector", "gmm", "--set", "fit.pca_components=none", "--set", "fit.gmm_components=2"),
+    *("--set", "images.image_size_px=32"),
     *("--set", "store.block_recordings=4", "--set", "store.chunk_recordings=2"),
     *("--set", "evaluation.bootstrap_samples=100"),
 )
