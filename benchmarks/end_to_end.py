@@ -2,8 +2,8 @@
 
 Both run on all cores in processes of their own, imports included: the naive one (peers.py) with torch's threads, which
 are told not to spin while they wait (beside other work they would take several times as long), ours with its workers.
-Weights are drawn at random, which costs what trained ones do. Then ours once more with another
-detector: what a rerun and the orchestration cost.
+The backbone's weights are drawn at random, which costs what trained ones do. Then the presets, whose method is
+another, and ours once more: what a rerun and the orchestration cost.
 """
 
 from __future__ import annotations
@@ -66,17 +66,16 @@ def main() -> None:
         write_archive(archive, given.recordings)
         naive_wall, naive_used, _ = timed([sys.executable, str(PEERS), str(archive), "--backbone", given.backbone])
         table.add_row("naive, 224 px", f"{naive_wall:.0f}", f"{naive_used:.0f}", "1", "1")
-        run = [sys.executable, "-m", "flows", "run", str(archive), "--json", "--backbone", given.backbone,
-               "--set", "features.random_weights=true", "--set", "features.device=cpu"]  # fmt: skip
+        run = [sys.executable, "-m", "flows", "run", str(archive), "--json", "--set", "features.device=cpu"]
+        paper = ["--backbone", given.backbone, "--set", "features.random_weights=true", "--detector", "gmm",
+                 "--set", "fit.pca_components=none"]  # fmt: skip
         runs = (
-            ("224 px, same windows", ["--lake", f"{folder}/same", "--detector", "gmm"]),
-            (
-                "fully convolutional",
-                ["--lake", f"{folder}/shared", "--detector", "gmm", "--set", "features.fully_convolutional=true"],
-            ),
-            ("preset fast", ["--lake", f"{folder}/fast", "--preset", "fast", "--detector", "gmm"]),
-            ("again, another detector", ["--lake", f"{folder}/fast", "--preset", "fast", "--detector", "mahalanobis"]),
-            ("again, nothing new", ["--lake", f"{folder}/fast", "--preset", "fast", "--detector", "gmm"]),
+            ("224 px, same windows", ["--lake", f"{folder}/same", *paper]),
+            ("fully convolutional", ["--lake", f"{folder}/wide", *paper, "--set", "features.fully_convolutional=true"]),
+            ("preset default", ["--lake", f"{folder}/default"]),
+            ("preset fast", ["--lake", f"{folder}/fast", "--preset", "fast"]),
+            ("again, another detector", ["--lake", f"{folder}/same", *paper, "--detector", "mahalanobis"]),
+            ("again, nothing new", ["--lake", f"{folder}/same", *paper]),
         )
         for name, options in runs:
             wall, used, summary = timed([*run, *options])

@@ -8,7 +8,7 @@ Mahalanobis distance and the autoencoder of MIMII added.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache, partial
 from typing import Any, TypeAlias
@@ -35,9 +35,10 @@ Fit: TypeAlias = Callable[[Matrix, FitSettings, int, list[str]], Any]
 # Rows scored by one matrix product. The last block is filled with zeros: products of one shape round alike, so the
 # score of a row does not depend on the rows it is scored with. It also bounds the memory of kde.
 BLOCK_ROWS = 256
-# Rows that are float64 in full width at once while fitting, and of which principal components are computed: memory then
-# grows with the rows by their float32 and their reduced features alone.
-FULL_WIDTH_ROWS = 4096
+# Values that are float64 in full width at once while fitting, and of which principal components are computed: memory
+# then grows with the rows by their float32 and their reduced features alone.
+FULL_WIDTH_VALUES = 4096 * 2048
+LEAST_ROWS = 1024
 
 _threads = cache(ThreadpoolController)  # its limit() takes microseconds, building it milliseconds
 
@@ -124,8 +125,8 @@ def fit_detector(name: DetectorName, features: Features, settings: FitSettings, 
     with _threads().limit(limits=1), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         scaler = StandardScaler(copy=False)
-        for start in range(0, len(features), FULL_WIDTH_ROWS):
-            scaler.partial_fit(_float64(features[start : start + FULL_WIDTH_ROWS]))
+        for piece in _pieces(features):
+            scaler.partial_fit(_float64(features[piece]))
         pca = None
         if settings.pca_components is not None and not algorithm.raw:
             sample = scaler.transform(_float64(_sampled(features, seed, notes)))
@@ -146,20 +147,31 @@ def _float64(features: Features) -> Matrix:
     return np.array(features, dtype=np.float64)
 
 
+def full_width_rows(width: int) -> int:
+    """How many rows of so many features are float64 at once."""
+    return max(LEAST_ROWS, FULL_WIDTH_VALUES // width)
+
+
+def _pieces(features: Features) -> Iterator[slice]:
+    rows = full_width_rows(features.shape[1])
+    yield from (slice(start, start + rows) for start in range(0, len(features), rows))
+
+
 def _sampled(features: Features, seed: int, notes: list[str]) -> Features:
-    """At most `FULL_WIDTH_ROWS` random rows, in their order."""
-    if len(features) <= FULL_WIDTH_ROWS:
+    """At most `full_width_rows` random rows, in their order."""
+    rows = full_width_rows(features.shape[1])
+    if len(features) <= rows:
         return features
-    notes.append(f"principal components of a random {FULL_WIDTH_ROWS} of {len(features)} windows")
-    return features[np.sort(np.random.default_rng(seed).choice(len(features), FULL_WIDTH_ROWS, replace=False))]
+    notes.append(f"principal components of a random {rows} of {len(features)} windows")
+    return features[np.sort(np.random.default_rng(seed).choice(len(features), rows, replace=False))]
 
 
 def _reduced(features: Features, scaler: StandardScaler, pca: PCA | None) -> Matrix:
     """Standardised features, float64 (sample, feature), or their principal components."""
     reduced = np.empty((len(features), features.shape[1] if pca is None else pca.n_components_))
-    for start in range(0, len(features), FULL_WIDTH_ROWS):
-        scaled = scaler.transform(_float64(features[start : start + FULL_WIDTH_ROWS]))
-        reduced[start : start + FULL_WIDTH_ROWS] = scaled if pca is None else pca.transform(scaled)
+    for piece in _pieces(features):
+        scaled = scaler.transform(_float64(features[piece]))
+        reduced[piece] = scaled if pca is None else pca.transform(scaled)
     return reduced
 
 

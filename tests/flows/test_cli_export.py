@@ -52,8 +52,8 @@ def test_a_folder_with_files_is_left_alone(lake, tmp_path):
 @pytest.mark.parametrize(
     ("options", "year", "status", "message"),
     [
-        (("--detector", "gmm", "--detector", "knn"), 2023, 2, "choose by --detector: gmm, knn"),
-        (("--detector", "knn"), 2023, 1, "no scores under these settings"),
+        (("--set", 'fit.detectors=["gmm", "knn"]'), 2023, 2, "choose by --detector: gmm, knn"),
+        (("--set", 'fit.detectors=["knn"]'), 2023, 1, "no scores under these settings"),
         ((), 2020, 2, "not in DCASE 2020 Task 2: ToyCar/section_00"),
         (("--machines", "fan/*"), 2023, 2, "no test recordings"),
     ],

@@ -73,9 +73,9 @@ def test_only_the_machines_asked_for(plant_lake):
 
 
 def test_a_detector_without_a_model_shows_none_and_two_show_both(plant_lake):
-    (fan, _) = status_of(plant_lake, "--detector", "knn").values()
+    (fan, _) = status_of(plant_lake, "--set", 'fit.detectors=["knn"]').values()
     assert (fan["models"], fan["last_score"]) == ([], None)
-    (fan, _) = status_of(plant_lake, "--detector", "knn", "--detector", "gmm").values()
+    (fan, _) = status_of(plant_lake, "--set", 'fit.detectors=["knn", "gmm"]').values()
     assert [model["detector"] for model in fan["models"]] == ["gmm"]
     assert fan["last_score"] is not None
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 
-from tasks.detectors.detectors import BLOCK_ROWS, FULL_WIDTH_ROWS, Detector, fit_detector
+from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows
 from tasks.settings import DETECTOR_NAMES, FitSettings
 
 SEED = 7
@@ -255,13 +255,13 @@ def test_a_state_of_an_unknown_detector_is_refused():
 
 
 def test_more_rows_than_are_held_in_full_width():
-    rows = np.random.default_rng(0).normal(3, 2, size=(FULL_WIDTH_ROWS + 700, 6)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(3, 2, size=(full_width_rows(6000) + 300, 6000)).astype(np.float32)
     rows[:, 1] = rows[:, 0] + 0.1 * rows[:, 1]
     detector = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
     whole = StandardScaler().fit(rows.astype(np.float64))
     np.testing.assert_allclose(detector.scaler.mean_, whole.mean_, rtol=1e-12)
     np.testing.assert_allclose(detector.scaler.scale_, whole.scale_, rtol=1e-12)
-    assert f"principal components of a random {FULL_WIDTH_ROWS} of {len(rows)} windows" in detector.notes
+    assert f"principal components of a random {full_width_rows(6000)} of {len(rows)} windows" in detector.notes
     # The first component, of the two that go together, is found in the sample as in all rows.
     expected = PCA(1).fit(whole.transform(rows.astype(np.float64))).components_[0]
     assert abs(detector.pca.components_[0] @ expected) > 0.999
@@ -271,13 +271,12 @@ def test_more_rows_than_are_held_in_full_width():
 
 def test_memory_grows_by_the_reduced_features_alone():
     def peak_bytes(rows):
-        features = np.random.default_rng(0).standard_normal((rows, 256), dtype=np.float32)
+        features = np.random.default_rng(0).standard_normal((rows, 2048), dtype=np.float32)
         tracemalloc.start()
         fit_detector("mahalanobis", features, FitSettings(pca_components=8), 0)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return peak
 
-    further = 2 * FULL_WIDTH_ROWS
-    full_width_bytes = further * 256 * 8
-    assert peak_bytes(2 * FULL_WIDTH_ROWS + further) - peak_bytes(2 * FULL_WIDTH_ROWS) < full_width_bytes / 3
+    rows = full_width_rows(2048)
+    assert peak_bytes(4 * rows) - peak_bytes(2 * rows) < 2 * rows * 2048 * 8 / 3
