@@ -100,7 +100,9 @@ def test_a_night_judged_again_without_the_later_ones_is_the_same(night, tmp_path
     kept = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
     for path in (lake / "nights").rglob("*.parquet"):
         path.unlink()  # the marks of what was told stay
-    settings = overrides(None, {"features": {"backbones": ("fake",)}}, [*SETTINGS, *FAKE[3::2]])
+    settings = overrides(
+        None, {"features": {"backbones": ("fake",)}, "fit": {"detectors": ("gmm",)}}, [*SETTINGS, *FAKE[5::2]]
+    )
     judge_nights.fn(night_work(str(lake), date(2026, 1, 9), None, "default", settings))
     again = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
     assert sorted(again) == [f"2026-01-{day:02d}" for day in range(1, 10)]

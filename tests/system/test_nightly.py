@@ -13,6 +13,7 @@ from conftest import FAKE, modification_times, run_humwatch, sorted_scores
 from recordings import tone, wav, write_zip
 
 from flows.nightly import night_work
+from flows.settings import overrides
 from tasks.alarms.nights import read_nights
 from tasks.evaluation.kept import read_scores, score_paths
 from tasks.reports.fleet import fleet_of
@@ -141,10 +142,8 @@ def test_a_night_is_published_as_a_site(filled):
 
 def test_what_is_seen_and_heard_of_a_machine_in_alarm(filled):
     path, _, _ = filled
-    sections = {"features": {"backbones": ["fake"]}}
-    for name, value in (item.split("=") for item in FLEET if "=" in item):
-        section, field = name.split(".")
-        sections.setdefault(section, {})[field] = value
+    model = {"features": {"backbones": ["fake"]}, "fit": {"detectors": ["gmm"]}}
+    sections = overrides(None, model, [item for item in FLEET if "=" in item])
     del sections["report"]  # its sounds are left out of the other tests
     work = night_work(str(path), date(2026, 1, 5), None, "default", sections)
     lake = work.open_lake()

@@ -255,13 +255,13 @@ def test_a_state_of_an_unknown_detector_is_refused():
 
 
 def test_more_rows_than_are_held_in_full_width():
-    rows = np.random.default_rng(0).normal(3, 2, size=(full_width_rows(6000) + 300, 6000)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(3, 2, size=(full_width_rows(64) + 300, 64)).astype(np.float32)
     rows[:, 1] = rows[:, 0] + 0.1 * rows[:, 1]
     detector = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
     whole = StandardScaler().fit(rows.astype(np.float64))
     np.testing.assert_allclose(detector.scaler.mean_, whole.mean_, rtol=1e-12)
     np.testing.assert_allclose(detector.scaler.scale_, whole.scale_, rtol=1e-12)
-    assert f"principal components of a random {full_width_rows(6000)} of {len(rows)} windows" in detector.notes
+    assert f"principal components of a random {full_width_rows(64)} of {len(rows)} windows" in detector.notes
     # The first component, of the two that go together, is found in the sample as in all rows.
     expected = PCA(1).fit(whole.transform(rows.astype(np.float64))).components_[0]
     assert abs(detector.pca.components_[0] @ expected) > 0.999
