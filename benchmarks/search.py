@@ -233,7 +233,7 @@ def named(reference: str, texts: Sequence[str], detector: str) -> str:
 
 
 def order() -> list[str]:
-    """The settings from cheap to dear."""
+    """The settings in the order of the table."""
     return [
         *(
             named(reference, texts, name)

@@ -39,7 +39,7 @@ PRESETS: dict[PresetName, dict[str, Any]] = {
         "features": {"backbones": ("resnet34",)},
         "fit": {"detectors": ("gmm",), "split": "paper", "seeds": (0, 1, 2, 3, 4)},
     },
-    # The default without its backbone, which is nearly all of its time.
+    # The default without its backbone: a quick look.
     "fast": {"features": {"backbones": (_LOGMEL,)}, "fit": _NEIGHBOURS},
 }
 

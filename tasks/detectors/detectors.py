@@ -24,6 +24,7 @@ from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
+from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
 from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
@@ -153,8 +154,8 @@ def full_width_rows(width: int) -> int:
 
 
 def _pieces(features: Features) -> Iterator[slice]:
-    rows = full_width_rows(features.shape[1])
-    yield from (slice(start, start + rows) for start in range(0, len(features), rows))
+    pieces: Iterator[slice] = gen_batches(len(features), full_width_rows(features.shape[1]))
+    return pieces
 
 
 def _sampled(features: Features, seed: int, notes: list[str]) -> Features:

@@ -198,7 +198,7 @@ def _cut_off(network: nn.Module, source: str, layers: tuple[str, ...]) -> nn.Mod
         ends[layer] = inside[-1]
     # By the nodes themselves: of two modules that end at one node, torchvision gives the second the node before it.
     extractor = feature_extraction.create_feature_extractor(
-        network, return_nodes={end: end for end in ends.values()}, suppress_diff_warning=True
+        network, return_nodes=list(ends.values()), suppress_diff_warning=True
     )
     (output,) = extractor.graph.find_nodes(op="output")
     output.args = ({layer: output.args[0][end] for layer, end in ends.items()},)

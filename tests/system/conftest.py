@@ -21,16 +21,8 @@ from prefect_server import new_home, start_shared
 
 _PREFECT, _DASK = "TESTS_PREFECT_API", "TESTS_DASK_ADDRESS"
 FAKE = (
-    "--backbone",
-    "fake",
-    "--detector",
-    "gmm",
-    "--set",
-    "fit.pca_components=none",
-    "--set",
-    "images.image_size_px=64",
-    "--set",
-    "fit.gmm_components=2",
+    *("--backbone", "fake", "--detector", "gmm", "--set", "images.image_size_px=64"),
+    *("--set", "fit.pca_components=none", "--set", "fit.gmm_components=2"),
 )
 
 

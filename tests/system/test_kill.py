@@ -181,8 +181,10 @@ def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: in
     """Start a run and kill all its processes when the moment has begun; an embedded one has a Prefect server too."""
     command = [sys.executable, "-m", "flows", "run", archive, "--lake", lake, *SMALL, f"--workers={workers}", "--json"]
     # Embedded runs share a Prefect home, so each starts its server on a database whose last server was killed.
-    home = new_home(archive.parent / "prefect")
-    prefect = {"PREFECT_HOME": str(home)} if embedded else {"PREFECT_API_URL": prefect_api()}
+    if embedded:
+        prefect = {"PREFECT_HOME": str(new_home(archive.parent / "prefect"))}
+    else:
+        prefect = {"PREFECT_API_URL": prefect_api()}
     environment = {**os.environ, **prefect}
     deadline = time.monotonic() + TIMEOUT_S
     with (
