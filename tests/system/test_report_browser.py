@@ -9,6 +9,7 @@ import report_samples
 from chromium import LOW_CONTRAST, needs_browser
 from PIL import Image
 
+from flows.settings import load
 from tasks.reports.page import render
 
 DASH = "\N{EN DASH}"
@@ -87,6 +88,19 @@ def test_clips_can_be_played(browser, page):
         "a.onloadedmetadata = () => done(a.duration); a.onerror = () => fail(a.error); a.load(); })))"
     )
     assert durations == pytest.approx([3.0] * 4, abs=0.15)
+
+
+@pytest.mark.parametrize("width_px", WIDTHS_PX)
+def test_the_long_name_of_a_fused_representation_is_wrapped(browser, tmp_path, width_px):
+    path = tmp_path / "index.html"
+    (backbone,), (detector,) = load().features.backbones, load().fit.detectors
+    path.write_text(render(report_samples.sample_report(2, models=((backbone, detector),))), "utf-8")
+    browser.open(path, width_px)
+    assert backbone in browser.run("document.querySelector('#fleet-table').textContent")
+    assert browser.run("document.documentElement.scrollWidth") <= width_px
+    widths = browser.run("[...document.querySelectorAll('#fleet-table .wrap')].map(cell => cell.offsetWidth)")
+    assert widths
+    assert max(widths) < 400
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
