@@ -137,7 +137,12 @@ class FitSettings(Section):
         description="Test normals where the archive names no split: holdout min(150, abnormal, normal // 2), "
         "paper min(150, abnormal) with as many abnormals.",
     )
-    max_windows: int = Field(default=20_000, ge=1, description="Seeded sample of training windows per model.")
+    max_recordings: int = Field(default=2_000, ge=1, description="Seeded sample of training recordings per model.")
+    max_windows: int = Field(
+        default=20_000,
+        ge=1,
+        description="Of their windows at most so many; fewer where a detector sees them wider than 512 features.",
+    )
     pca_components: int | None = Field(default=None, ge=1, description="PCA after standardising; unset: none.")
     gmm_components: int = Field(default=80, ge=1, description="Mixture components (fewer when windows are fewer).")
     gmm_covariance: Literal["diag", "full"] = Field(default="diag", description="Covariance of the mixtures.")

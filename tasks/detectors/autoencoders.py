@@ -7,7 +7,7 @@ Scores are computed on the CPU wherever it was trained.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,15 @@ from tasks.features.backbones import choose_device
 from tasks.settings import FitSettings
 
 Matrix = NDArray[np.float64]
+Patches = NDArray[np.floating[Any]]
 
 
-def fit_autoencoder(name: str, patches: Matrix, settings: FitSettings, seed: int) -> dict[str, Any]:
+def fit_autoencoder(name: str, patches: Patches, settings: FitSettings, seed: int) -> dict[str, Any]:
     """Train an autoencoder.
 
     Args:
         name: One of `RECIPES`.
-        patches: float64 (patch, 64 * 64), ordered (mel band, frame), in dB; at least two.
+        patches: float (patch, 64 * 64), ordered (mel band, frame), in dB; at least two.
         settings: `autoencoder_epochs` and `autoencoder_device`.
         seed: Of weights and order.
 
@@ -45,13 +46,14 @@ def fit_autoencoder(name: str, patches: Matrix, settings: FitSettings, seed: int
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = recipe.network().to(device)
-        _train(network, recipe, _seen(patches, low, scale).to(device), settings.autoencoder_epochs or recipe.epochs)
+        order = _batches(len(patches), recipe.batch_patches, settings.autoencoder_epochs or recipe.epochs)
+        _train(network, recipe, (_seen(patches[batch], low, scale).to(device) for batch in order))
     weights = {key: value.cpu().numpy() for key, value in network.state_dict().items()}
     return {"network": name, "low": low, "scale": scale, "weights": weights}
 
 
-def score_autoencoder(stored: Mapping[str, Any], patches: Matrix) -> Matrix:
-    """Mean squared error of each patch: float64 (patch, 64 * 64) to float64 (patch,)."""
+def score_autoencoder(stored: Mapping[str, Any], patches: Patches) -> Matrix:
+    """Mean squared error of each patch: float (patch, 64 * 64) to float64 (patch,)."""
     recipe = RECIPES[stored["network"]]
     torch.set_num_threads(1)
     network = recipe.network()
@@ -62,23 +64,30 @@ def score_autoencoder(stored: Mapping[str, Any], patches: Matrix) -> Matrix:
     return errors.numpy().astype(np.float64)
 
 
-def _train(network: torch.nn.Module, recipe: Recipe, patches: torch.Tensor, epochs: int) -> None:
-    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    n_batches = math.ceil(len(patches) / recipe.batch_patches)
+def _batches(n_patches: int, batch_patches: int, epochs: int) -> Iterator[NDArray[np.int64]]:
+    """The patches of every batch of every epoch, drawn by torch's generator."""
+    n_batches = math.ceil(n_patches / batch_patches)
     for _ in range(epochs):
         # nearly equal batches: batch normalisation cannot learn from a last one of a single patch
-        for batch in torch.randperm(len(patches)).to(patches.device).tensor_split(n_batches):
-            optimiser.zero_grad()
-            loss = recipe.errors(network, patches[batch]).mean()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types there
-            optimiser.step()
+        for batch in torch.randperm(n_patches).tensor_split(n_batches):
+            yield batch.numpy()
 
 
-def _range(patches: Matrix) -> tuple[float, float]:
+def _train(network: torch.nn.Module, recipe: Recipe, batches: Iterable[torch.Tensor]) -> None:
+    optimiser = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    for patches in batches:
+        optimiser.zero_grad()
+        loss = recipe.errors(network, patches).mean()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types there
+        optimiser.step()
+
+
+def _range(patches: Patches) -> tuple[float, float]:
     low, high = float(patches.min()), float(patches.max())
     return low, high - low or 1.0
 
 
-def _seen(patches: Matrix, low: float, scale: float) -> torch.Tensor:
+def _seen(patches: Patches, low: float, scale: float) -> torch.Tensor:
     """float32 (patch, 1, 64, 64): what a network sees."""
-    return torch.from_numpy(((patches - low) / scale).astype(np.float32)).view(-1, 1, PATCH, PATCH)
+    scaled = (patches.astype(np.float64) - low) / scale
+    return torch.from_numpy(scaled.astype(np.float32)).view(-1, 1, PATCH, PATCH)

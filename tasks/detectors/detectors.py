@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
+from sklearn import config_context
 from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
@@ -31,15 +32,21 @@ from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
 
 Features: TypeAlias = NDArray[np.floating[Any]]
 Matrix: TypeAlias = NDArray[np.float64]
-Fit: TypeAlias = Callable[[Matrix, FitSettings, int, list[str]], Any]
+Rows: TypeAlias = NDArray[np.integer[Any]]
+Fit: TypeAlias = Callable[[Any, FitSettings, int, list[str]], Any]
 
 # Rows scored by one matrix product. The last block is filled with zeros: products of one shape round alike, so the
 # score of a row does not depend on the rows it is scored with. It also bounds the memory of kde.
 BLOCK_ROWS = 256
 # Values that are float64 in full width at once while fitting, and of which principal components are computed: memory
 # then grows with the rows by their float32 and their reduced features alone.
-FULL_WIDTH_VALUES = 4096 * 2048
+FULL_WIDTH_VALUES = 2048 * 2048
 LEAST_ROWS = 1024
+# Values that a detector is fitted to, in float64 and with some copies of its own: the default `fit.max_windows` of the
+# last layer of a ResNet18.
+FITTED_VALUES = 20_000 * 512
+# Of a matrix of distances at once; scikit-learn's own bound is 1 GiB.
+_DISTANCES_MIB = 32
 
 _threads = cache(ThreadpoolController)  # its limit() takes microseconds, building it milliseconds
 
@@ -57,23 +64,25 @@ class Detector:
     estimator: Any
     notes: tuple[str, ...]
 
-    def score(self, features: Features) -> Matrix:
+    def score(self, features: Features, rows: Rows | None = None) -> Matrix:
         """Abnormality of each row: float (sample, feature) to float64 (sample,), higher = more abnormal.
 
-        A row's score is the same to the last bit whatever the other rows are.
+        A row's score is the same to the last bit whatever the other rows are. `rows`, int (row,), are the rows wanted:
+        all, if None.
 
         Raises:
             ValueError: The number of features is not the fitted one, or a value is not finite.
         """
-        _must_be_finite(features)
-        scores = np.empty(len(features), dtype=np.float64)
+        rows = np.arange(len(features)) if rows is None else rows
+        scores = np.empty(len(rows), dtype=np.float64)
         block_rows = _ALGORITHMS[self.name].block_rows
         with _threads().limit(limits=1):
-            for start in range(0, len(features), block_rows):
-                rows = features[start : start + block_rows]
+            for start in range(0, len(rows), block_rows):
+                there = features[rows[start : start + block_rows]]
+                _must_be_finite(there)
                 block = np.zeros((block_rows, features.shape[1]))
-                block[: len(rows)] = rows
-                scores[start : start + len(rows)] = self._score_block(block)[: len(rows)]
+                block[: len(there)] = there
+                scores[start : start + len(there)] = self._score_block(block)[: len(there)]
         return scores
 
     def _score_block(self, block: Matrix) -> Matrix:
@@ -104,35 +113,55 @@ class Detector:
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
 
-def fit_detector(name: DetectorName, features: Features, settings: FitSettings, seed: int) -> Detector:
+def most_windows(name: DetectorName, width: int, settings: FitSettings) -> int:
+    """How many windows of so many features a detector is fitted to at most, so that memory is bounded.
+
+    `fit.max_windows`, or fewer where a detector sees them wider than 512 features.
+    """
+    if _ALGORITHMS[name].raw:
+        return settings.max_windows
+    seen = min(width, settings.pca_components or width)
+    return min(settings.max_windows, max(LEAST_ROWS, FITTED_VALUES // seen))
+
+
+def fit_detector(
+    name: DetectorName, features: Features, settings: FitSettings, seed: int, rows: Rows | None = None
+) -> Detector:
     """Fit one detector to normal sound, on one thread: sums over several come out in another order each time.
 
     Args:
         name: Which of them.
-        features: float (sample, feature), one or more rows; computed on in float64.
+        features: float (sample, feature); computed on in float64.
         settings: Parameters of the detectors.
         seed: 0 to 2**32 - 1; the same rows, settings and seed give the same bits.
+        rows: The rows fitted to, int (row,); all, if None. Given by number, so that wide ones need not be copied.
 
     Raises:
         ValueError: There are no rows, or a value is not finite.
     """
-    _must_be_finite(features)
+    rows = np.arange(len(features)) if rows is None else rows
+    if len(rows) == 0:
+        raise ValueError("there is nothing to fit to")
     notes: list[str] = []
-    if len(features) == 1:
+    if len(rows) == 1:
         notes.append("fitted to a single window")
         # Mixtures need two rows; twice the same changes no mean and no variance.
-        features = np.repeat(features, 2, axis=0)
+        rows = np.repeat(rows, 2)
     algorithm = _ALGORITHMS[name]
-    with _threads().limit(limits=1), warnings.catch_warnings(record=True) as caught:
+    with (
+        _threads().limit(limits=1),
+        config_context(working_memory=_DISTANCES_MIB),
+        warnings.catch_warnings(record=True) as caught,
+    ):
         warnings.simplefilter("always", UserWarning)
-        scaler = StandardScaler(copy=False)
-        for piece in _pieces(features):
-            scaler.partial_fit(_float64(features[piece]))
+        scaler = _fit_scaler(features, rows)
         pca = None
         if settings.pca_components is not None and not algorithm.raw:
-            sample = scaler.transform(_float64(_sampled(features, seed, notes)))
-            pca = _fit_pca(sample, settings.pca_components, seed, notes, whiten=algorithm.whiten)
-        seen = _float64(features) if algorithm.raw else _reduced(features, scaler, pca)
+            sample = _sampled(rows, full_width_rows(features.shape[1]), seed, notes)
+            scaled = scaler.transform(_float64(features[sample]))
+            pca = _fit_pca(scaled, settings.pca_components, seed, notes, whiten=algorithm.whiten)
+            del scaled  # tens of megabytes
+        seen = features[rows] if algorithm.raw else _reduced(features, rows, scaler, pca)
         estimator = algorithm.fit(seen, settings, seed, notes)
     # a ConvergenceWarning is a fact about the model and belongs to it; advice follows its first sentence
     notes += [str(warning.message).split(". ")[0] for warning in caught]
@@ -153,26 +182,37 @@ def full_width_rows(width: int) -> int:
     return max(LEAST_ROWS, FULL_WIDTH_VALUES // width)
 
 
-def _pieces(features: Features) -> Iterator[slice]:
-    pieces: Iterator[slice] = gen_batches(len(features), full_width_rows(features.shape[1]))
-    return pieces
+def _pieces(rows: Rows, width: int) -> Iterator[Rows]:
+    for piece in gen_batches(len(rows), full_width_rows(width)):
+        yield rows[piece]
 
 
-def _sampled(features: Features, seed: int, notes: list[str]) -> Features:
-    """At most `full_width_rows` random rows, in their order."""
-    rows = full_width_rows(features.shape[1])
-    if len(features) <= rows:
-        return features
-    notes.append(f"principal components of a random {rows} of {len(features)} windows")
-    return features[np.sort(np.random.default_rng(seed).choice(len(features), rows, replace=False))]
+def _fit_scaler(features: Features, rows: Rows) -> StandardScaler:
+    scaler = StandardScaler(copy=False)
+    for piece in _pieces(rows, features.shape[1]):
+        full_width = _float64(features[piece])
+        _must_be_finite(full_width)
+        scaler.partial_fit(full_width)
+    return scaler
 
 
-def _reduced(features: Features, scaler: StandardScaler, pca: PCA | None) -> Matrix:
-    """Standardised features, float64 (sample, feature), or their principal components."""
-    reduced = np.empty((len(features), features.shape[1] if pca is None else pca.n_components_))
-    for piece in _pieces(features):
+def _sampled(rows: Rows, most: int, seed: int, notes: list[str]) -> Rows:
+    """At most so many random rows, in their order."""
+    if len(rows) <= most:
+        return rows
+    notes.append(f"principal components of a random {most} of {len(rows)} windows")
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
+
+
+def _reduced(features: Features, rows: Rows, scaler: StandardScaler, pca: PCA | None) -> Matrix:
+    """Standardised features, float64 (row, feature), or their principal components."""
+    width = features.shape[1]
+    reduced = np.empty((len(rows), width if pca is None else pca.n_components_))
+    done = 0
+    for piece in _pieces(rows, width):
         scaled = scaler.transform(_float64(features[piece]))
-        reduced[piece] = scaled if pca is None else pca.transform(scaled)
+        reduced[done : done + len(piece)] = scaled if pca is None else pca.transform(scaled)
+        done += len(piece)
     return reduced
 
 
@@ -335,7 +375,7 @@ def _score_mahalanobis(normal: Mapping[str, Matrix], features: Matrix) -> Matrix
     return scores
 
 
-def _fit_autoencoder(name: str, features: Matrix, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
+def _fit_autoencoder(name: str, features: Features, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
     # torch takes seconds to import, which only processes that train networks should pay.
     from tasks.detectors.autoencoders import fit_autoencoder  # noqa: PLC0415
 

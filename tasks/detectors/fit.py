@@ -21,6 +21,7 @@ from tasks.detectors.serialization import dumps, loads
 from tasks.features.blocks import EmbeddingSettings
 from tasks.features.gather import gather
 from tasks.features.representations import parse
+from tasks.features.windows import n_windows
 from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
 
 # Fields that only one family of detectors reads: a change of them must not refit the others.
@@ -33,6 +34,7 @@ _FIELDS_OF = {
     "knn": "knn_",
     **dict.fromkeys(AUTOENCODER_NAMES, "autoencoder_"),
 }
+TRAINING = ["recording_id", "content_tag", "batch", "part_id", "row"]
 _NOT_SHAPING = {"detectors", "seeds", "autoencoder_device"}
 LIBRARIES = ("humwatch", "numpy", "scipy", "scikit-learn", "skops", "torch", "torchvision")
 
@@ -67,12 +69,17 @@ def variants(backbones: tuple[str, ...], fit: FitSettings) -> list[Variant]:
 
 @dataclass(frozen=True)
 class FitUnit:
-    """What a worker needs to fit one model; `training` has recording_id, content_tag, batch, part_id and row."""
+    """What a worker needs to fit one model, as from `plan_fit`.
+
+    `training` has the recordings fitted to: recording_id, content_tag, batch, part_id and row. `available` is how many
+    there were to choose from.
+    """
 
     lake_uri: str
     machine: Machine
     variant: Variant
     training: pd.DataFrame
+    available: int
     parts: Mapping[str, Part]
     embedding: EmbeddingSettings
     fit: FitSettings
@@ -91,12 +98,29 @@ class FitUnit:
         return digest({"key": self.key, "machine": self.machine.path, "training": contents}, 12)
 
 
-def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, max_windows: int, seed: int) -> pd.DataFrame:
-    """Return a seeded sample of the training recordings with at most `max_windows` windows in all, in their order."""
-    if windows_of_each.sum() <= max_windows:
+def plan_fit(
+    lake: Lake,
+    machine: Machine,
+    variant: Variant,
+    recordings: pd.DataFrame,
+    parts: Mapping[str, Part],
+    embedding: EmbeddingSettings,
+    fit: FitSettings,
+) -> FitUnit:
+    """Return the unit for a machine's training recordings (rows of the catalog), or for a seeded sample of too many."""
+    windowed = any(representation.level == "window" for representation in parse(variant.backbone))
+    windows = np.array([n_windows(int(n), embedding.images) if windowed else 1 for n in recordings["n_frames"]])
+    training = bounded(recordings[TRAINING], windows, fit, variant.seed)
+    needed = {part_id: parts[part_id] for part_id in training["part_id"].unique()}
+    return FitUnit(lake.uri, machine, variant, training, len(recordings), needed, embedding, fit)
+
+
+def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, fit: FitSettings, seed: int) -> pd.DataFrame:
+    """Return a seeded sample of `fit.max_recordings` with at most `fit.max_windows` windows in all, in their order."""
+    if len(training) <= fit.max_recordings and windows_of_each.sum() <= fit.max_windows:
         return training
-    order = np.random.default_rng(seed).permutation(len(training))
-    within = np.cumsum(windows_of_each[order]) <= max_windows
+    order = np.random.default_rng(seed).permutation(len(training))[: fit.max_recordings]
+    within = np.cumsum(windows_of_each[order]) <= fit.max_windows
     within[0] = True  # one recording always, however long
     return training.iloc[np.sort(order[within])]
 
@@ -127,6 +151,8 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)
     limit, reason = threshold(fitted.calibration_scores, unit.fit.false_alarm_rate)
     finite = np.isfinite(fitted.calibration_scores)
+    used = len(unit.training)
+    sampled = [] if used == unit.available else [f"a random {used} of {unit.available} training recordings are used"]
     passport = {
         "machine": unit.machine.label,
         "backbone": unit.variant.backbone,
@@ -140,7 +166,7 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
         "false_alarm_rate": unit.fit.false_alarm_rate,
         "threshold": limit,
         "threshold_reason": reason,
-        "notes": list(fitted.notes),
+        "notes": [*sampled, *fitted.notes],
         "versions": versions(),
     }
     put_model(lake, unit.key, unit.machine, unit.version, dumps(fitted.model), passport)

@@ -7,14 +7,14 @@ representations have different windows (one of them describes whole recordings) 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detectors.detectors import Detector, Matrix, fit_detector
+from tasks.detectors.detectors import Detector, Matrix, Rows, fit_detector, most_windows
 from tasks.settings import DetectorName, FitSettings
 
 Windows: TypeAlias = NDArray[np.float32]
@@ -59,7 +59,7 @@ class MachineModel:
             ValueError: The arrays do not fit each other or the model.
         """
         _check_shapes(windows, len(self.detectors))
-        return self.combine([_score_windows(d.score, w) for d, w in zip(self.detectors, windows, strict=True)])
+        return self.combine([_score_windows(d, w) for d, w in zip(self.detectors, windows, strict=True)])
 
     def window_scores(self, windows: Sequence[Windows]) -> Matrix:
         """The first half of `scores`."""
@@ -164,19 +164,22 @@ def fit_machine_model(
     fitted, held_out, notes = [], [], []
     for index, representation in enumerate(windows):
         prefix = f"representation {index + 1}: " if len(windows) > 1 else ""
-        sample, sampled = _training_windows(representation, settings.max_windows, _derive(seed, index, 0))
-        fitted.append(fit_detector(detector, sample, settings, _derive(seed, index, 0)))
+        rows = np.flatnonzero(_is_window(representation))
+        most = most_windows(detector, representation.shape[2], settings)
+        if len(rows) > most:
+            notes.append(f"{prefix}fitted to a random {most} of {len(rows)} windows")
+        fitted.append(_fit(detector, representation, rows, settings, _derive(seed, index, 0)))
+        notes += [prefix + note for note in fitted[-1].notes]
         held_out.append(
             _out_of_fold_scores(detector, representation, settings, seed=seed, representation=index, folds=folds)
         )
-        notes += [prefix + note for note in (*sampled, *fitted[-1].notes)]
 
     lengths = [representation.shape[1] for representation in windows]
     level: Literal["window", "recording"] = "window" if max(lengths) == min(lengths) > 1 else "recording"
     references: list[Matrix] = []
     for index, scores in enumerate(held_out if len(windows) > 1 else []):
         if not np.isfinite(scores).any():
-            scores = _score_windows(fitted[index].score, windows[index])  # noqa: PLW2901 the fallback, named below
+            scores = _score_windows(fitted[index], windows[index])  # noqa: PLW2901 the fallback, named below
             notes.append(f"representation {index + 1}: fused on the scale of its own training scores: no held-out ones")
         values = scores if level == "window" else pool(scores, settings.pooling, settings.top_k)
         references.append(np.sort(values[np.isfinite(values)]))
@@ -229,10 +232,10 @@ def _rank(scores: Matrix, reference: Matrix) -> Matrix:
     return ranks
 
 
-def _score_windows(score: Callable[[Windows], Matrix], windows: Windows) -> Matrix:
+def _score_windows(detector: Detector, windows: Windows) -> Matrix:
     is_window = _is_window(windows)
     scores = np.full(is_window.shape, np.nan)
-    scores[is_window] = score(windows[is_window])
+    scores[is_window] = detector.score(_as_rows(windows), np.flatnonzero(is_window))
     return scores
 
 
@@ -242,14 +245,16 @@ def _is_window(windows: Windows) -> NDArray[np.bool_]:
     return is_window
 
 
-def _training_windows(windows: Windows, max_windows: int, seed: int) -> tuple[Windows, list[str]]:
-    """The windows of all recordings, (sample, feature), in their order; a random sample of too many."""
-    is_window = _is_window(windows)
-    every = windows.reshape(-1, windows.shape[2]) if is_window.all() else windows[is_window]
-    if len(every) <= max_windows:
-        return every, []
-    chosen = np.random.default_rng(seed).choice(len(every), max_windows, replace=False)
-    return every[np.sort(chosen)], [f"fitted to a random {max_windows} of {len(every)} windows"]
+def _as_rows(windows: Windows) -> Windows:
+    return windows.reshape(-1, windows.shape[2])
+
+
+def _fit(detector: DetectorName, windows: Windows, rows: Rows, settings: FitSettings, seed: int) -> Detector:
+    """A detector fitted to some windows, or to a random sample of too many, in their order."""
+    most = most_windows(detector, windows.shape[2], settings)
+    if len(rows) > most:
+        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
+    return fit_detector(detector, _as_rows(windows), settings, seed, rows)
 
 
 def _out_of_fold_scores(
@@ -262,15 +267,14 @@ def _out_of_fold_scores(
     folds: NDArray[np.integer[Any]],
 ) -> Matrix:
     """Scores (recording, window) by detectors that have not seen the recording's fold; NaN if there are no others."""
-    scores = np.full(windows.shape[:2], np.nan)
+    is_window = _is_window(windows)
+    scores = np.full(is_window.shape, np.nan)
     for turn, fold in enumerate(np.unique(folds), start=1):
-        held_out = folds == fold
-        derived = _derive(seed, representation, turn)
-        sample, _ = _training_windows(windows[~held_out], settings.max_windows, derived)
-        if len(sample):
-            scores[held_out] = _score_windows(
-                fit_detector(detector, sample, settings, derived).score, windows[held_out]
-            )
+        in_fold = (folds == fold)[:, None]
+        others, held_out = np.flatnonzero(is_window & ~in_fold), np.flatnonzero(is_window & in_fold)
+        if len(others):
+            fitted = _fit(detector, windows, others, settings, _derive(seed, representation, turn))
+            scores.flat[held_out] = fitted.score(_as_rows(windows), held_out)
     return scores
 
 

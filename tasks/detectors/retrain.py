@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
@@ -12,8 +12,9 @@ import pandas as pd
 
 from storage.lake import Lake
 from storage.models import has_model, put_gate, set_current
+from storage.parts import Part
 from tasks.catalog import MACHINE, by_machine
-from tasks.detectors.fit import FitUnit, fit_version, load_model, variants
+from tasks.detectors.fit import TRAINING, FitUnit, fit_version, load_model, plan_fit, variants
 from tasks.detectors.gate import judge_candidate
 from tasks.features.gather import gather
 from tasks.features.representations import parse
@@ -24,10 +25,11 @@ from tasks.work import Work
 
 @dataclass(frozen=True)
 class RetrainUnit:
-    """A candidate to fit, and the later recordings (recording_id, part_id, row) it must prove itself on."""
+    """A candidate to fit, and the later recordings (recording_id, part_id, row), with their parts, it must pass on."""
 
     candidate: FitUnit
     gate: pd.DataFrame
+    gate_parts: Mapping[str, Part]
     settings: RetrainSettings
 
 
@@ -49,12 +51,11 @@ def plan_retraining(lake: Lake, work: Work) -> Iterator[RetrainUnit]:
         training = rows[rows["batch"].isin(before[-retrain.training_nights :])]
         if len(training) < fit.min_training_recordings:
             continue
-        columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
-        gate = rows[rows["batch"].isin(held_back)][columns]
-        parts = {part_id: catalog.parts[part_id] for part_id in {*training["part_id"], *gate["part_id"]}}
+        gate = rows[rows["batch"].isin(held_back)][TRAINING]
+        parts = {part_id: catalog.parts[part_id] for part_id in gate["part_id"].unique()}
         for variant in variants(embedding.features.backbones, fit):
-            candidate = FitUnit(lake.uri, machine, variant, training[columns], parts, embedding, fit)
-            yield RetrainUnit(candidate, gate, retrain)
+            candidate = plan_fit(lake, machine, variant, training, catalog.parts, embedding, fit)
+            yield RetrainUnit(candidate, gate, parts, retrain)
 
 
 def retrain_unit(unit: RetrainUnit) -> dict[str, Any]:
@@ -65,7 +66,7 @@ def retrain_unit(unit: RetrainUnit) -> dict[str, Any]:
         fit_version(lake, candidate)
     model, stored = load_model(lake, key, machine, candidate.version)
     features = [
-        gather(lake, candidate.parts, unit.gate, representation, candidate.embedding)
+        gather(lake, unit.gate_parts, unit.gate, representation, candidate.embedding)
         for representation in parse(candidate.variant.backbone)
     ]
     result = judge_candidate(

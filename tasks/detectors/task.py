@@ -7,16 +7,12 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from storage.lake import Lake, side_by_side
 from storage.models import current_versions, roll_back
 from tasks.catalog import MACHINE, by_machine
-from tasks.detectors.fit import FitUnit, bounded, fit_unit, use_version, variants
+from tasks.detectors.fit import FitUnit, fit_unit, plan_fit, use_version, variants
 from tasks.detectors.retrain import plan_retraining, retrain_unit
 from tasks.detectors.roles import assign_roles
-from tasks.features.representations import parse
-from tasks.features.windows import n_windows
 from tasks.scope import Scope
 from tasks.task import run_on_workers, stage
 from tasks.work import Work
@@ -72,24 +68,19 @@ def _missing(lake: Lake, work: Work) -> Iterator[FitUnit]:
     keeps_models = fit.training == "assumed_normal"
     machines = Scope(_commissioned(lake, work) if keeps_models else None, work.scope.machines)
     catalog = replace(work, scope=machines).catalog(lake)
-    columns = ["recording_id", "content_tag", "batch", "part_id", "row"]
     for seed in fit.seeds:
         accepted = catalog.accepted.join(assign_roles(catalog.roled, fit, seed))
         wanted = machines.recordings(accepted[accepted["role"] == "train"])
         # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
         wanted = wanted.sort_values("recording_id")
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
-            windowed = any(representation.level == "window" for representation in parse(variant.backbone))
             training = by_machine(wanted)
             kept = current_versions(lake, variant.key(embedding, fit), training) if keeps_models else {}
-            units = []
-            for machine, rows in training.items():
-                if machine in kept:
-                    continue
-                counts = np.array([n_windows(int(n), embedding.images) if windowed else 1 for n in rows["n_frames"]])
-                sample = bounded(rows[columns], counts, fit.max_windows, seed)
-                parts = {part_id: catalog.parts[part_id] for part_id in sample["part_id"].unique()}
-                units.append(FitUnit(lake.uri, machine, variant, sample, parts, embedding, fit))
+            units = [
+                plan_fit(lake, machine, variant, rows, catalog.parts, embedding, fit)
+                for machine, rows in training.items()
+                if machine not in kept
+            ]
             there = side_by_side(lambda unit: use_version(lake, unit), units)
             yield from (unit for unit, done in zip(units, there, strict=True) if not done)
 

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 
-from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows
+from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows, most_windows
 from tasks.settings import DETECTOR_NAMES, FitSettings
 
 SEED = 7
@@ -280,3 +280,38 @@ def test_memory_grows_by_the_reduced_features_alone():
 
     rows = full_width_rows(2048)
     assert peak_bytes(4 * rows) - peak_bytes(2 * rows) < 2 * rows * 2048 * 8 / 3
+
+
+@pytest.mark.parametrize(
+    ("width", "settings", "most"),
+    [
+        (512, FitSettings(), 20_000),
+        (2048, FitSettings(), 5_000),
+        (2048, FitSettings(pca_components=64), 20_000),
+        (2048, FitSettings(max_windows=700), 700),
+        (512 * 20_000, FitSettings(), 1_024),
+    ],
+)
+def test_wide_windows_are_fewer_unless_they_are_reduced(width, settings, most):
+    assert most_windows("gmm", width, settings) == most
+    assert most_windows("small_dcae", width, settings) == settings.max_windows
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_distances_between_many_windows_are_never_one_matrix(metric):
+    features = np.random.default_rng(0).standard_normal((5_000, 4))
+    tracemalloc.start()
+    fit_detector("knn", features, FitSettings(knn_local=2, knn_metric=metric), 0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5_000 * 5_000 * 8 / 2
+
+
+def test_rows_are_those_rows():
+    features = normal_sound()
+    rows = np.array([1, 5, 6, 30, 200])
+    chosen = fit_detector("knn", features, SETTINGS, SEED, rows)
+    np.testing.assert_array_equal(
+        chosen.score(features[rows]), fit_detector("knn", features[rows], SETTINGS, SEED).score(features[rows])
+    )
+    np.testing.assert_array_equal(chosen.score(features, rows), chosen.score(features)[rows])

@@ -20,6 +20,7 @@ from storage.models import Machine, current_version, get_passport, put_model, se
 from storage.parts import list_parts
 from tasks.catalog import by_machine
 from tasks.detectors.fit import FitUnit, Variant, bounded, fit_version, load_model, variants
+from tasks.detectors.retrain import plan_retraining
 from tasks.detectors.roles import assign_roles
 from tasks.detectors.task import fit_models
 from tasks.features.gather import gather
@@ -120,7 +121,8 @@ def test_another_setting_of_one_detector_refits_that_detector_only(copied):
 
 def unit(work, training, machine=FAN, variant=None, **fit):
     settings = work.settings.fit.model_copy(update=fit)
-    return FitUnit(work.lake_uri, machine, variant or Variant("fake", "gmm", 0), training, {}, work.embedding, settings)
+    variant = variant or Variant("fake", "gmm", 0)
+    return FitUnit(work.lake_uri, machine, variant, training, len(training), {}, work.embedding, settings)
 
 
 def test_a_version_is_its_training_set_settings_and_machine(fitted):
@@ -271,6 +273,10 @@ def test_a_machine_taken_for_normal_keeps_its_model_until_it_is_retrained(tmp_pa
     late = {name.replace("0000000", "1000000"): data for name, data in nights(1, 1).items()}
     assert build(work, write_zip(tmp_path / "late.zip", {**late, **nights(3, 3)})) == (6, 6, 0, 6)
     assert current_version(lake, key, FAN) == first
+    # Retraining is bounded as a first fit is.
+    plan = with_settings(work, fit={**fit, "max_recordings": 5}, retrain={"training_nights": 2, "gate_nights": 1})
+    (unit_,) = plan_retraining(lake, plan)
+    assert (len(unit_.candidate.training), unit_.candidate.available, len(unit_.gate)) == (5, 9, 3)
 
 
 def test_bounded_keeps_the_order_and_the_bound():
@@ -278,22 +284,35 @@ def test_bounded_keeps_the_order_and_the_bound():
     windows = np.random.default_rng(0).integers(1, 10, 40)
     chosen = []
     for bound in (5, 50, 100, windows.sum() - 1):
-        kept = bounded(training, windows, bound, seed=3)
+        kept = bounded(training, windows, FitSettings(max_windows=bound), seed=3)
         assert kept.index.is_monotonic_increasing
         assert windows[kept.index].sum() <= bound
         # Nearly full: the next recording of the sample, of 9 windows at most, did not fit.
         assert windows[kept.index].sum() > bound - 9
         chosen.append(set(kept.index))
     assert chosen[0] < chosen[1] < chosen[2] < chosen[3]
-    pd.testing.assert_frame_equal(bounded(training, windows, windows.sum(), seed=3), training)
+    pd.testing.assert_frame_equal(bounded(training, windows, FitSettings(max_windows=windows.sum()), seed=3), training)
 
 
 def test_bounded_is_a_matter_of_the_seed_and_takes_one_recording_however_long():
     training = pd.DataFrame({"recording_id": [f"r{n:02d}" for n in range(40)]})
     windows = np.full(40, 10)
-    pd.testing.assert_frame_equal(*(bounded(training, windows, 100, seed=3) for _ in range(2)))
-    assert set(bounded(training, windows, 100, seed=3).index) != set(bounded(training, windows, 100, seed=4).index)
-    assert len(bounded(training, windows, 9, seed=3)) == 1
+    hundred, nine = FitSettings(max_windows=100), FitSettings(max_windows=9)
+    pd.testing.assert_frame_equal(*(bounded(training, windows, hundred, seed=3) for _ in range(2)))
+    assert set(bounded(training, windows, hundred, seed=3).index) != set(
+        bounded(training, windows, hundred, seed=4).index
+    )
+    assert len(bounded(training, windows, nine, seed=3)) == 1
+
+
+def test_bounded_by_recordings():
+    training = pd.DataFrame({"recording_id": [f"r{n:02d}" for n in range(40)]})
+    windows = np.full(40, 10)
+    kept = bounded(training, windows, FitSettings(max_recordings=15), seed=3)
+    assert len(kept) == 15
+    assert kept.index.is_monotonic_increasing
+    assert len(bounded(training, windows, FitSettings(max_recordings=15, max_windows=100), seed=3)) == 10
+    pd.testing.assert_frame_equal(bounded(training, windows, FitSettings(max_recordings=40), seed=3), training)
 
 
 def test_training_is_bounded_by_windows_in_the_lake(copied):
@@ -302,7 +321,9 @@ def test_training_is_bounded_by_windows_in_the_lake(copied):
     # Two windows a recording: three of them.
     trained = passport_of(work)["training_recordings"]
     assert len(trained) == 3
-    assert set(trained) < set(training_of(work)["recording_id"])
+    available = set(training_of(work)["recording_id"])
+    assert set(trained) < available
+    assert passport_of(work)["notes"][0] == f"a random 3 of {len(available)} training recordings are used"
 
 
 def change_passport(work, **changes):

@@ -1,5 +1,7 @@
 """A machine's model: pooling, fusion and out-of-fold scores, against the same steps done by hand with scikit-learn."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import betabinom, percentileofscore
@@ -7,6 +9,7 @@ from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
 from tasks.detectors.calibration import make_folds, threshold
+from tasks.detectors.detectors import full_width_rows
 from tasks.detectors.machine_model import MachineModel, fit_machine_model, pool
 from tasks.settings import DETECTOR_NAMES, FitSettings
 
@@ -229,6 +232,21 @@ def test_max_windows_is_a_seeded_sample():
     assert first.notes == ("fitted to a random 25 of 105 windows",)
     np.testing.assert_array_equal(again.calibration_scores, first.calibration_scores)
     assert not np.array_equal(other.calibration_scores, first.calibration_scores)
+
+
+def test_a_fit_copies_no_features():
+    """What is computed at full width is bounded, so the training features are there once, whatever the folds."""
+
+    def peak_bytes(count):
+        training = np.random.default_rng(0).standard_normal((count, 1, 2048), dtype=np.float32)
+        tracemalloc.start()
+        fit_machine_model("knn", [training], FitSettings(pca_components=4), 0, folds_of(count))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    rows = 2 * full_width_rows(2048)
+    assert peak_bytes(2 * rows) - peak_bytes(rows) < rows * 2048 * 4 / 4
 
 
 @pytest.mark.parametrize("name", DETECTOR_NAMES)
