@@ -36,9 +36,9 @@ TRUSTED: tuple[str, ...] = (
 
 def dumps(model: MachineModel) -> bytes:
     """The model as a skops file (a zip archive with a JSON schema and npy arrays)."""
-    import skops.io  # noqa: PLC0415 - it takes seconds, which only processes that keep models should pay
+    from tasks.detectors import skops_io  # noqa: PLC0415 - it takes half a second, which only these functions should pay
 
-    return _canonical(skops.io.dumps({"format": FORMAT, "model": model.state()}))
+    return _canonical(skops_io.dumps({"format": FORMAT, "model": model.state()}))
 
 
 def loads(data: bytes) -> MachineModel:
@@ -62,9 +62,9 @@ def _read(data: bytes) -> MachineModel:
     unknown = sorted(set(_types(schema)) - set(TRUSTED))
     if unknown:
         raise ModelIncompatible(f"the stored model holds types that are not allowed: {', '.join(unknown)}")
-    import skops.io  # noqa: PLC0415 - as above
+    from tasks.detectors import skops_io  # noqa: PLC0415 - as above
 
-    stored = skops.io.loads(data, trusted=list(TRUSTED))
+    stored = skops_io.loads(data, trusted=list(TRUSTED))
     if stored["format"] != FORMAT:
         raise ModelIncompatible(f"the stored model has format {stored['format']}; this version reads {FORMAT}")
     return MachineModel.from_state(stored["model"])

@@ -74,6 +74,18 @@ def test_the_same_model_is_the_same_bytes_in_another_process():
     assert printed.split() == [sha256(dumps(fitted(name, [sound()]))).hexdigest() for name in DETECTOR_NAMES]
 
 
+def test_a_process_that_keeps_models_imports_neither_torch_nor_all_of_scikit_learn():
+    script = (
+        "import sys, numpy as np; from tasks.detectors.machine_model import fit_machine_model; "
+        "from tasks.detectors.serialization import dumps, loads; from tasks.settings import FitSettings; "
+        "windows = [np.eye(4, dtype=np.float32)[:, None]]; "
+        "loads(dumps(fit_machine_model('knn', windows, FitSettings(), 0, np.arange(4)).model)); print(*sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "skops.io" in ran.stdout.split()
+    assert not {"torch", "sklearn.cross_decomposition"} & set(ran.stdout.split())
+
+
 def test_the_file_holds_no_pickle():
     with zipfile.ZipFile(io.BytesIO(dumps(fitted("isolation_forest", [sound()])))) as archive:
         for name in archive.namelist():
