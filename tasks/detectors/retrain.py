@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from storage.lake import Lake
@@ -16,7 +17,7 @@ from storage.parts import Part
 from tasks.catalog import MACHINE, by_machine
 from tasks.detectors.fit import TRAINING, FitUnit, fit_version, load_model, plan_fit, variants
 from tasks.detectors.gate import judge_candidate
-from tasks.features.gather import gather
+from tasks.features.gather import gather_in_pieces
 from tasks.features.representations import parse
 from tasks.scope import Scope
 from tasks.settings import RetrainSettings
@@ -65,12 +66,9 @@ def retrain_unit(unit: RetrainUnit) -> dict[str, Any]:
     if not has_model(lake, key, machine, candidate.version):
         fit_version(lake, candidate)
     model, stored = load_model(lake, key, machine, candidate.version)
-    features = [
-        gather(lake, unit.gate_parts, unit.gate, representation, candidate.embedding)
-        for representation in parse(candidate.variant.backbone)
-    ]
+    pieces = gather_in_pieces(lake, unit.gate_parts, unit.gate, parse(candidate.variant.backbone), candidate.embedding)
     result = judge_candidate(
-        model.recording_scores(features),
+        np.concatenate([model.recording_scores(features) for _, features in pieces]),
         stored.passport["threshold"],
         candidate.fit.false_alarm_rate,
         unit.settings.min_gate_recordings,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,25 @@ from tasks.features.representations import Representation
 
 # Rows of one chunk are read together anyway.
 _LARGEST_GAP_ROWS = 16
+# Recordings whose features are read at once: few requests, and memory that does not grow with their number.
+_READ_TOGETHER = 256
+
+
+def gather_in_pieces(
+    lake: Lake,
+    parts: Mapping[str, Part],
+    places: pd.DataFrame,
+    representations: Sequence[Representation],
+    settings: EmbeddingSettings,
+) -> Iterator[tuple[slice, list[np.ndarray]]]:
+    """Yield which rows of `places` come next and their features as from `gather`, an array a representation.
+
+    Raises:
+        NotComplete: as `gather`.
+    """
+    for start in range(0, len(places), _READ_TOGETHER):
+        piece = slice(start, start + _READ_TOGETHER)
+        yield piece, [gather(lake, parts, places.iloc[piece], wanted, settings) for wanted in representations]
 
 
 def gather(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -11,21 +12,19 @@ import pyarrow as pa
 
 from storage.keys import digest
 from storage.lake import Lake
-from storage.models import Machine, current_versions
+from storage.models import Machine, StoredModel, current_versions
 from storage.parts import Part
 from storage.tables import SCORES, create_table
 from tasks.catalog import by_machine
 from tasks.detectors.fit import Variant, load_model, variants
+from tasks.detectors.machine_model import MachineModel
 from tasks.detectors.roles import assign_roles
 from tasks.features.blocks import EmbeddingSettings
-from tasks.features.gather import gather
+from tasks.features.gather import gather_in_pieces
 from tasks.features.representations import parse
 from tasks.scoring.rows import score_rows
 from tasks.settings import FitSettings
 from tasks.work import Work
-
-# Recordings whose features are read at once: few requests, and memory that does not grow with the part.
-_READ_TOGETHER = 256
 
 
 @dataclass(frozen=True)
@@ -72,42 +71,34 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
     """Score one part with one variant and keep the table; return the ids of the recordings scored."""
     lake = Lake(unit.lake_uri)
     key = unit.variant.key(unit.embedding, unit.fit)
+    machines = [rows for machine, rows in by_machine(unit.recordings).items() if machine in unit.versions]
+    recordings = pd.concat(machines)
+    parts, representations = {unit.part.part_id: unit.part}, parse(unit.variant.backbone)
+
+    @lru_cache(maxsize=1)  # a machine's recordings follow each other
+    def model_of(machine: Machine) -> tuple[MachineModel, StoredModel]:
+        return load_model(lake, key, machine, unit.versions[machine])
+
     tables = []
-    for machine, rows, windows in _with_features(lake, unit):
-        model, stored = load_model(lake, key, machine, unit.versions[machine])
-        in_training = rows["recording_id"].isin(stored.passport["training_recordings"])
-        tables.append(
-            score_rows(
-                rows.assign(in_training=in_training),
-                *model.scores(windows),
-                model.drift(windows),
-                np.array(stored.passport["calibration_scores"], dtype=np.float64),
-                threshold=stored.passport["threshold"],
-                model_version=stored.version,
-                detector=unit.variant.detector,
-                backbone=unit.variant.backbone,
-                seed=unit.variant.seed,
+    for piece, windows in gather_in_pieces(lake, parts, recordings, representations, unit.embedding):
+        stop = 0
+        for machine, rows in by_machine(recordings.iloc[piece]).items():
+            start, stop = stop, stop + len(rows)
+            model, stored = model_of(machine)
+            own = [values[start:stop] for values in windows]
+            tables.append(
+                score_rows(
+                    rows.assign(in_training=rows["recording_id"].isin(stored.passport["training_recordings"])),
+                    *model.scores(own),
+                    model.drift(own),
+                    np.array(stored.passport["calibration_scores"], dtype=np.float64),
+                    threshold=stored.passport["threshold"],
+                    model_version=stored.version,
+                    detector=unit.variant.detector,
+                    backbone=unit.variant.backbone,
+                    seed=unit.variant.seed,
+                )
             )
-        )
     table = pd.concat(tables, ignore_index=True)
     create_table(lake, unit.path, pa.Table.from_pandas(table, schema=SCORES, preserve_index=False))
     return frozenset(table["recording_id"])
-
-
-def _with_features(lake: Lake, unit: ScoreUnit) -> Iterator[tuple[Machine, pd.DataFrame, list[np.ndarray]]]:
-    """Yield every machine with a model, its rows and their features; machines that lie together are read together."""
-    machines = {machine: rows for machine, rows in by_machine(unit.recordings).items() if machine in unit.versions}
-    parts, representations = {unit.part.part_id: unit.part}, parse(unit.variant.backbone)
-    group: dict[Machine, pd.DataFrame] = {}
-    last = next(reversed(machines))
-    for machine, rows in machines.items():
-        group[machine] = rows
-        if sum(map(len, group.values())) < _READ_TOGETHER and machine != last:
-            continue
-        places = pd.concat(group.values())
-        windows = [gather(lake, parts, places, found, unit.embedding) for found in representations]
-        stop = 0
-        for each, own in group.items():
-            start, stop = stop, stop + len(own)
-            yield each, own, [values[start:stop] for values in windows]
-        group = {}

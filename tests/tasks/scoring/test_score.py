@@ -24,10 +24,10 @@ from tasks.detectors.roles import assign_roles
 from tasks.detectors.task import fit_models
 from tasks.evaluation.kept import evaluate, read_evaluation
 from tasks.evaluation.task import evaluate_scores
+from tasks.features import gather as features
 from tasks.features.gather import gather
 from tasks.features.representations import parse
 from tasks.scope import Scope
-from tasks.scoring import score as scoring
 from tasks.scoring.score import plan_scores
 from tasks.scoring.task import score_recordings
 from tasks.work import Work
@@ -249,12 +249,12 @@ def test_an_evaluation_needs_every_table_is_made_once_and_has_scikit_learns_auc(
     assert evaluate(lake, other) != evaluation_id
 
 
-def test_machines_read_together_are_scored_as_each_by_itself(copied, monkeypatch):
+def test_scores_do_not_depend_on_how_many_recordings_are_read_together(copied, monkeypatch):
     lake = copied.open_lake()
     expected = all_scores(copied).sort_values(["recording_id", "detector", "seed"], ignore_index=True)
-    for together in (1, 13):  # each machine alone; two fans, then the pump
+    for together in (1, 5, 13):  # a machine in pieces; pieces of several machines
         lake.delete("scores")
-        monkeypatch.setattr(scoring, "_READ_TOGETHER", together)
+        monkeypatch.setattr(features, "_READ_TOGETHER", together)
         assert score_recordings.fn(copied).recordings_scored == 28
         found = all_scores(copied).sort_values(["recording_id", "detector", "seed"], ignore_index=True)
         pd.testing.assert_frame_equal(found, expected)
