@@ -1,0 +1,114 @@
+"""The paper's two claims on simulated machines: `python benchmarks/noise.py --lake LAKE`.
+
+Labelled archives in MIMII's layout, the same takes at -6, 0 and 6 dB over factory noise, through
+`humwatch benchmark mimii`: the default preset, the paper's chains with the backbones whose weights are there, and the
+autoencoders, whose epochs `--epochs` can cut. Printed are mean AUCs over machines and seeds and, for the two claims,
+that image features beat autoencoders in noise and that GMM and one-class SVM lead, paired differences with their
+intervals. Options after `--` go to the benchmark. What is done stays in the lake, the archives beside it, so it can be
+stopped and run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from flows.benchmark import BACKBONES
+from tasks.settings import AUTOENCODER_NAMES
+from tasks.simulation import FleetPlan, simulate_labelled
+
+LEADING = ("gmm", "ocsvm")
+
+
+def write_archives(folder: Path, given: argparse.Namespace) -> None:
+    """One archive a type and SNR, every type with as many machines."""
+    for snr_db in given.snr:
+        plan = FleetPlan(
+            machines=4 * given.machines,
+            nights=1,
+            snr_db=float(snr_db),
+            seed=given.seed,
+            duration_s=10.0,
+            fault_size=given.fault_size,
+        )
+        simulate_labelled(plan, folder, given.normals, given.abnormals)
+
+
+def run(folder: Path, given: argparse.Namespace, options: list[str]) -> Path:
+    """Run the benchmark; return the folder of its tables."""
+    cut = ["--set", f"fit.autoencoder_epochs={given.epochs}"] if given.epochs else []
+    command = [sys.executable, "-m", "flows", "benchmark", "mimii", str(folder), "--lake", given.lake, "--json"]
+    ran = subprocess.run([*command, *cut, *options], check=True, stdout=subprocess.PIPE, text=True)
+    report = json.loads(ran.stdout)["report"]
+    return Path(url2pathname(urlparse(report).path)).parent
+
+
+def auc_table(auc: pd.DataFrame) -> Table:
+    """Mean AUC of every model over all machines, over those of each SNR and over those of each type."""
+    rows = auc[(auc["domain"] == "all") & auc["auc"].notna()]
+    conditions = sorted(rows["condition"].unique(), key=lambda name: int(name.split("_")[0]))
+    groups = [("condition", name) for name in conditions]
+    groups += [("machine_type", name) for name in sorted(rows["machine_type"].unique())]
+    table = Table("preset", "backbone", "detector", "all", *(name for _, name in groups), title="mean AUC")
+    of_models = rows.groupby(["preset", "backbone", "detector"])
+    for model, of in sorted(of_models, key=lambda item: -item[1]["auc"].mean()):
+        means = [of["auc"].mean(), *(of.loc[of[column] == name, "auc"].mean() for column, name in groups)]
+        table.add_row(*model, *(f"{mean:.3f}" for mean in means))
+    return table
+
+
+def claims_table(comparisons: pd.DataFrame) -> Table:
+    """GMM and one-class SVM on each backbone against the autoencoders and the other detectors, over all machines."""
+    over = comparisons[(comparisons["machine_type"] == "all") & (comparisons["domain"] == "all")]
+    table = Table("a", "b", "condition", "AUC a", "AUC b", "difference", "better", title="paired differences")
+    for row in over.to_dict("records"):
+        a, b = ((row[f"backbone_{side}"], row[f"detector_{side}"]) for side in "ab")
+        if a[1] in LEADING and a[0] in BACKBONES:
+            sign, sides = 1, "ab"
+        elif b[1] in LEADING and b[0] in BACKBONES:
+            sign, sides, a, b = -1, "ba", b, a
+        else:
+            continue
+        if b[1] in LEADING or (b[1] not in AUTOENCODER_NAMES and b[0] != a[0]):
+            continue
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        better = "ab"[sides.index(row["better"])] if row["better"] in sides else "neither"
+        table.add_row(" ".join(a), " ".join(b), row["condition"], *(f"{row[f'auc_{side}']:.3f}" for side in sides),
+                      f"{sign * row['difference']:+.3f} ({low:+.3f} to {high:+.3f})", better)  # fmt: skip
+    return table
+
+
+def main() -> None:
+    """Simulate, run and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--lake", required=True)
+    parser.add_argument("--machines", type=int, default=2, help="of each of the four types")
+    parser.add_argument("--normals", type=int, default=80)
+    parser.add_argument("--abnormals", type=int, default=30)
+    parser.add_argument("--fault-size", type=float, default=0.25)
+    parser.add_argument("--snr", type=int, nargs="+", default=[-6, 0, 6])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=int)
+    given, options = parser.parse_known_args()
+    archives = Path(f"{given.lake}-archives")
+    if not archives.exists():
+        write_archives(archives, given)
+    tables = run(archives, given, [option for option in options if option != "--"])
+    auc, comparisons = (pd.read_csv(tables / f"{name}.csv", keep_default_na=False, na_values=[""])
+                        for name in ("auc", "comparisons"))  # fmt: skip
+    console = Console(width=170)
+    console.print(auc_table(auc))
+    console.print(claims_table(comparisons))
+
+
+if __name__ == "__main__":
+    main()
