@@ -6,7 +6,7 @@ the lake, so a second benchmark does only what is missing, and parts share spect
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from typing import Any, Literal
 from flows.pipeline import STAGES, pipeline
 from flows.settings import PresetName, load
 from flows.summary import RunSummary
-from storage.errors import WeightsNotFound
+from storage.errors import BadConfiguration, WeightsNotFound
 from tasks.evaluation.benchmark_table import Column
 from tasks.evaluation.kept import compare, read_evaluated
 from tasks.reports.benchmark import publish_benchmark
@@ -27,6 +27,7 @@ BACKBONES = ("resnet18", "resnet34", "alexnet", "squeezenet1_1")
 DETECTORS = ("gmm", "bayesian_gmm", "isolation_forest", "kde", "ocsvm")
 PATCHES = "logmel/64x64/mean"
 LOGMEL = "logmel/64x1/mean,std/recording"
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,14 @@ class GridPart:
     backbones: tuple[str, ...] = ()
     detectors: tuple[str, ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
+
+    def without(self, skip: Collection[str]) -> GridPart | None:
+        """The part without some backbones and detectors; None when nothing is left of it."""
+        backbones = tuple(name for name in self.backbones if name not in skip)
+        detectors = tuple(name for name in self.detectors if name not in skip)
+        if (self.backbones and not backbones) or (self.detectors and not detectors):
+            return None
+        return replace(self, backbones=backbones, detectors=detectors)
 
     def flags(self) -> dict[str, dict[str, Any]]:
         """What it sets above its preset."""
@@ -86,6 +95,7 @@ def benchmark(
     config: Path | None,
     flags: Mapping[str, Mapping[str, Any]],
     assignments: Sequence[str],
+    skip: Collection[str] = (),
 ) -> BenchmarkSummary:
     """Run a grid and publish its tables.
 
@@ -96,14 +106,18 @@ def benchmark(
         config: As for `settings.load`; what it, flags and assignments set holds in every part.
         flags: See config.
         assignments: See config.
+        skip: Backbones and detectors of the grid to leave out; each is a row that says so.
 
     Raises:
-        BadConfiguration: Settings that no part can run with.
+        BadConfiguration: Settings that no part can run with, or nothing of the grid is named so or left.
         RunFailed: A stage of a part cannot be carried out; what was done before is kept.
         WeightsNotFound: No part has weights.
     """
-    summary, works, columns = BenchmarkSummary(lake), [], []
-    for part in GRIDS[name]:
+    summary, works, columns = BenchmarkSummary(lake), [], _skipped(name, skip)
+    parts = [left for part in GRIDS[name] if (left := part.without(skip))]
+    if not parts:
+        raise BadConfiguration(f"nothing of the benchmark {name} is left to run")
+    for part in parts:
         given = part.flags()
         merged = {section: {**given.get(section, {}), **flags.get(section, {})} for section in {*given, *flags}}
         work = Work(lake, load(part.preset, config, merged, assignments))
@@ -126,3 +140,23 @@ def benchmark(
     counts = {count: getattr(summary.parts[0], count) for count in ("listed", "accepted", "rejected", "degraded")}
     summary.report = publish_benchmark(opened, name, columns, ids, counts, lambda: compare(opened, works))
     return summary
+
+
+def _skipped(name: BenchmarkName, skip: Collection[str]) -> list[Column]:
+    """The models of a grid that are left out.
+
+    Raises:
+        BadConfiguration: A name that is not in the grid.
+    """
+    named = {each for part in GRIDS[name] for each in (*part.backbones, *part.detectors)}
+    if unknown := sorted(set(skip) - named):
+        raise BadConfiguration(
+            f"{', '.join(unknown)}: not in the benchmark {name}, which has {', '.join(sorted(named))}"
+        )
+    columns = []
+    for part in GRIDS[name]:
+        for backbone in part.backbones:
+            out = tuple(each for each in part.detectors if each in skip or backbone in skip)
+            if out:
+                columns.append(Column(part.preset, (backbone,), out, reason=LEFT_OUT))
+    return columns

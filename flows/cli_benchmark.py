@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from typing import Annotated
 
 import pandas as pd
 import typer
 from rich.table import Table
 
-from flows.benchmark import GRIDS, BenchmarkName, benchmark
+from flows.benchmark import GRIDS, LEFT_OUT, BenchmarkName, benchmark
 from flows.cli_common import (
     Answer,
     AsJson,
@@ -33,12 +34,21 @@ benchmark_app = typer.Typer(
 )
 app.add_typer(benchmark_app, name="benchmark")
 
+Skip = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--skip",
+        help="A backbone or detector of the grid to leave out; repeatable. Without a GPU lenet_dcae takes hours.",
+    ),
+]
+
 
 def _command(name: BenchmarkName, text: str) -> None:
     @benchmark_app.command(name, help=text)
     def command(
         sources: Sources,
         lake: LakeUri,
+        skip: Skip = None,
         config: ConfigFile = None,
         assignments: Assignments = None,
         workers: Workers = None,
@@ -50,7 +60,9 @@ def _command(name: BenchmarkName, text: str) -> None:
         def run() -> Answer:
             given = [absolute(source) for source in sources]
             with live_progress(quiet=as_json):
-                done = benchmark(name, root, given, config, flags_of(None, None, workers, device), assignments or ())
+                done = benchmark(
+                    name, root, given, config, flags_of(None, None, workers, device), assignments or (), skip or ()
+                )
             found = done.as_json()
             if not as_json and done.report:
                 print_table(_models(Lake(done.report.rsplit("/", 1)[0])))
@@ -81,5 +93,6 @@ def _models(report: Lake) -> Table:
     for row in records(models):
         numbers = ["" if row[figure] is None else f"{row[figure]:.3f}" for figure in figures]
         names = (str(row[name] or "") for name in ("backbone", "detector", "condition"))
-        shown.add_row(*names, "no weights" if row["reason"] else str(row["n_machines"]), *numbers)
+        reason = LEFT_OUT if row["reason"] == LEFT_OUT else row["reason"] and "no weights"
+        shown.add_row(*names, reason or str(row["n_machines"]), *numbers)
     return shown

@@ -7,7 +7,8 @@ import pytest
 from conftest import run_humwatch
 from recordings import machine, tone, wav, write_zip
 
-from flows.benchmark import BACKBONES, DETECTORS
+from flows.benchmark import BACKBONES, DETECTORS, GridPart, benchmark
+from storage.errors import BadConfiguration
 from tasks.settings import AUTOENCODER_NAMES
 
 SMALL = (
@@ -21,6 +22,7 @@ SMALL = (
     "evaluation.bootstrap_samples=100",
 )
 OPTIONS = tuple(part for assignment in SMALL for part in ("--set", assignment))
+LEFT_OUT = ("--skip", "lenet_dcae")
 RANDOM = ("--set", "features.random_weights=true")
 
 
@@ -62,7 +64,7 @@ def test_the_whole_grid_of_the_paper_and_nothing_twice(mimii, tmp_path):
         assert sum(part[count] for part in again.summary["parts"]) == 0
 
 
-def test_absent_weights_are_rows_with_their_reason(tmp_path):
+def test_absent_weights_and_what_is_left_out_are_rows_with_their_reason(tmp_path):
     members = {}
     for index in range(5):
         domain = ("source", "target")[index // 4]
@@ -75,14 +77,24 @@ def test_absent_weights_are_rows_with_their_reason(tmp_path):
         members[f"ToyCar/test/section_00_{domain}_test_{label}_{index:04d}_spd_1.wav"] = sound
     archive = write_zip(tmp_path / "dev_ToyCar.zip", members)
     nowhere = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
-    ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *OPTIONS, env=nowhere)
+    ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *OPTIONS, *LEFT_OUT, env=nowhere)
     assert ran.status == 0, ran.stderr
     models = table(ran, "models").set_index(["backbone", "detector"])
     assert {row["backbone"] for row in ran.summary["absent"]} == {"resnet18", "resnet34", "alexnet"}
     assert "no weights for resnet18" in models.loc[("resnet18", "gmm"), "reason"]
     assert models.loc[("resnet18", "gmm"), "n_machines"] == 0
     there = models[models["reason"].isna()]
-    assert len(there) == len(models) - 3
+    assert len(there) == len(models) - 4
+    assert models.loc[("logmel/64x64/mean", "lenet_dcae"), "reason"] == "left out"
+    assert ("logmel/64x64/mean", "dense_ae") in there.index
     assert there[["mean_auc_source", "mean_auc_target", "mean_pauc", "hmean_dcase"]].notna().all(axis=None)
     page = Path(ran.summary["report"]).read_text()
     assert "no weights for resnet18" in page
+
+
+def test_what_is_not_in_a_grid_cannot_be_left_out_nor_all_of_it():
+    with pytest.raises(BadConfiguration, match="knn: not in the benchmark dcase, which has alexnet, dense_ae, gmm"):
+        benchmark("dcase", "lake", [], None, {}, (), ["knn"])
+    assert GridPart("paper", ("alexnet",), ("gmm", "kde")).without({"gmm", "kde"}) is None
+    assert GridPart("paper", ("alexnet",), ("gmm", "kde")).without({"alexnet"}) is None
+    assert GridPart("default").without({"gmm"}) == GridPart("default")
