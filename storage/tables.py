@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 
 from storage.lake import Lake
 
+# Arrow's own allocator keeps what tables took at their largest.
+pa.set_memory_pool(pa.system_memory_pool())
+
 _TEXT = pa.string()
 _TIME = pa.timestamp("us", tz="UTC")
 

@@ -74,7 +74,8 @@ def new_rows(
         before = seen.get(row["recording_id"])
         same = before is not None and _digest(before[1:]) == _digest(row[name] for name in _IDENTITY)
         if not same or row["recording_id"] in gone:
-            new.append({**row, "replaces": None if before is None else _digest(before)})
+            row["replaces"] = None if before is None else _digest(before)
+            new.append(row)
     return new
 
 

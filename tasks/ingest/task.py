@@ -61,7 +61,9 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
     gone = set(history["recording_id"][history["reason"] == Reason.SOURCE_GONE])
     # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
     now = max([now, *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
-    new = [{**row, "ingested_at": now} for row in new_rows(list(rows.values()), known, gone)]
+    new = new_rows(list(rows.values()), known, gone)
+    for row in new:
+        row["ingested_at"] = now
     for (machine_type, batch), table in as_parts(new).items():
         create_part(lake, machine_type, batch, table)
     return IngestSummary(frozenset(rows), len(new), tuple(errors))
