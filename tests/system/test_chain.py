@@ -1,7 +1,10 @@
 """The main job by its command: what comes out, and that a second run does only what is missing."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import textwrap
 import zipfile
 from pathlib import Path
@@ -130,12 +133,19 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
     assert after == before
 
 
-def test_the_poison_works(archive, tmp_path):
-    ran = run_humwatch(
-        "run", archive, "--lake", tmp_path / "new", *SMALL, "--workers", "1", env=_poison(tmp_path), alone=True
+def test_the_poison_works(tmp_path):
+    script = (
+        "import numpy as np; from flows.settings import load; from tasks.features.embed import Embedder; "
+        "from tasks.features.representations import parse; given = load(); "
+        "made = Embedder(parse('fake'), given.features, given.images, given.spectrogram); "
+        "made.embed(np.zeros((1, 64, 64), dtype=np.float32), np.array([64]))"
     )
-    assert ran.status != 0
-    assert "poisoned backbone" in ran.stdout + ran.stderr
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, check=False).returncode == 0
+    ran = subprocess.run(
+        command, env={**os.environ, **_poison(tmp_path)}, stderr=subprocess.PIPE, text=True, check=False
+    )
+    assert "RuntimeError: poisoned backbone" in ran.stderr
 
 
 def test_another_detector_runs_only_fit_and_later_stages(lake, archive):
