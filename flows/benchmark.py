@@ -17,6 +17,7 @@ from flows.summary import RunSummary
 from storage.errors import BadConfiguration, WeightsNotFound
 from tasks.evaluation.benchmark_table import Column
 from tasks.evaluation.kept import compare, read_evaluated
+from tasks.features.weights import require_weights
 from tasks.reports.benchmark import publish_benchmark
 from tasks.settings import AUTOENCODER_NAMES
 from tasks.work import Work
@@ -124,12 +125,13 @@ def benchmark(
         features, fit = work.settings.features, work.settings.fit
         column = Column(part.preset, features.backbones, fit.detectors)
         try:
-            ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
+            require_weights(features)  # before a flow run is begun, which would be a failed one
         except WeightsNotFound as error:
             absent = replace(column, reason=str(error))
             columns.append(absent)
             summary.absent.append({"backbone": "+".join(features.backbones), "reason": str(error)})
             continue
+        ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
         summary.parts.append(ran)
         works.append(work)
         columns.append(replace(column, auc=read_evaluated(work.open_lake(), str(ran.evaluation_id), "auc")))

@@ -79,6 +79,7 @@ def test_absent_weights_and_what_is_left_out_are_rows_with_their_reason(tmp_path
     nowhere = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
     ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *OPTIONS, *LEFT_OUT, env=nowhere)
     assert ran.status == 0, ran.stderr
+    assert "Traceback" not in ran.stderr
     models = table(ran, "models").set_index(["backbone", "detector"])
     assert {row["backbone"] for row in ran.summary["absent"]} == {"resnet18", "resnet34", "alexnet"}
     assert "no weights for resnet18" in models.loc[("resnet18", "gmm"), "reason"]

@@ -45,6 +45,27 @@ def test_workers_without_humwatch_are_refused_at_once(address, client):
             pass
 
 
+def test_own_workers_have_one_thread_and_small_heaps_and_may_be_slow_to_end(monkeypatch):
+    close = distributed.LocalCluster.close
+
+    def slow(cluster):
+        close(cluster)
+        raise TimeoutError  # what Dask raises when a worker process outlives its time
+
+    monkeypatch.setattr(distributed.LocalCluster, "close", slow)
+
+    def environment():
+        import os
+
+        return {
+            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_")
+        }
+
+    with workers(DaskSettings(workers=1)) as client:
+        found = client.submit(environment).result(timeout=60)
+    assert found == {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
 # Functions of this module are defined where they are used: those travel by value, and workers need not import it.
 
 
