@@ -141,7 +141,7 @@ class FitSettings(Section):
     max_windows: int = Field(
         default=20_000,
         ge=1,
-        description="Of their windows at most so many; fewer where a detector sees them wider than 512 features.",
+        description="Of their windows at most so many; fewer where a detector sees them wider than 1,024 features.",
     )
     pca_components: int | None = Field(default=None, ge=1, description="PCA after standardising; unset: none.")
     gmm_components: int = Field(default=80, ge=1, description="Mixture components (fewer when windows are fewer).")

@@ -42,9 +42,9 @@ BLOCK_ROWS = 256
 # then grows with the rows by their float32 and their reduced features alone.
 FULL_WIDTH_VALUES = 2048 * 2048
 LEAST_ROWS = 1024
-# Values that a detector is fitted to, in float64 and with some copies of its own: the default `fit.max_windows` of the
-# last layer of a ResNet18.
-FITTED_VALUES = 20_000 * 512
+# Values that a detector is fitted to, in float64 and with some copies of its own: half a gigabyte for a mixture. More
+# than a machine of MIMII has windows in the paper's widest representation.
+FITTED_VALUES = 20_000 * 1024
 # Of a matrix of distances at once; scikit-learn's own bound is 1 GiB.
 _DISTANCES_MIB = 32
 
@@ -116,7 +116,7 @@ class Detector:
 def most_windows(name: DetectorName, width: int, settings: FitSettings) -> int:
     """How many windows of so many features a detector is fitted to at most, so that memory is bounded.
 
-    `fit.max_windows`, or fewer where a detector sees them wider than 512 features.
+    `fit.max_windows`, or fewer where a detector sees them wider than 1,024 features.
     """
     if _ALGORITHMS[name].raw:
         return settings.max_windows

@@ -285,11 +285,11 @@ def test_memory_grows_by_the_reduced_features_alone():
 @pytest.mark.parametrize(
     ("width", "settings", "most"),
     [
-        (512, FitSettings(), 20_000),
-        (2048, FitSettings(), 5_000),
+        (1024, FitSettings(), 20_000),
+        (2048, FitSettings(), 10_000),
         (2048, FitSettings(pca_components=64), 20_000),
         (2048, FitSettings(max_windows=700), 700),
-        (512 * 20_000, FitSettings(), 1_024),
+        (1024 * 20_000, FitSettings(), 1_024),
     ],
 )
 def test_wide_windows_are_fewer_unless_they_are_reduced(width, settings, most):
