@@ -93,6 +93,6 @@ def _models(report: Lake) -> Table:
     for row in records(models):
         numbers = ["" if row[figure] is None else f"{row[figure]:.3f}" for figure in figures]
         names = (str(row[name] or "") for name in ("backbone", "detector", "condition"))
-        reason = LEFT_OUT if row["reason"] == LEFT_OUT else row["reason"] and "no weights"
-        shown.add_row(*names, reason or str(row["n_machines"]), *numbers)
+        machines = {None: str(row["n_machines"]), LEFT_OUT: LEFT_OUT}.get(row["reason"], "no weights")
+        shown.add_row(*names, machines, *numbers)
     return shown

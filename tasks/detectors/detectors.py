@@ -113,17 +113,6 @@ class Detector:
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
 
-def most_windows(name: DetectorName, width: int, settings: FitSettings) -> int:
-    """How many windows of so many features a detector is fitted to at most, so that memory is bounded.
-
-    `fit.max_windows`, or fewer where a detector sees them wider than 1,024 features.
-    """
-    if _ALGORITHMS[name].raw:
-        return settings.max_windows
-    seen = min(width, settings.pca_components or width)
-    return min(settings.max_windows, max(LEAST_ROWS, FITTED_VALUES // seen))
-
-
 def fit_detector(
     name: DetectorName, features: Features, settings: FitSettings, seed: int, rows: Rows | None = None
 ) -> Detector:
@@ -134,7 +123,8 @@ def fit_detector(
         features: float (sample, feature); computed on in float64.
         settings: Parameters of the detectors.
         seed: 0 to 2**32 - 1; the same rows, settings and seed give the same bits.
-        rows: The rows fitted to, int (row,); all, if None. Given by number, so that wide ones need not be copied.
+        rows: The rows to choose from, int (row,); all, if None. Given by number, so that wide ones need not be copied.
+            Of more than `most_rows` a seeded sample is fitted to, and a note says so.
 
     Raises:
         ValueError: There are no rows, or a value is not finite.
@@ -143,6 +133,7 @@ def fit_detector(
     if len(rows) == 0:
         raise ValueError("there is nothing to fit to")
     notes: list[str] = []
+    rows = _sampled(rows, most_rows(name, features.shape[1], settings), seed, notes, "fitted to")
     if len(rows) == 1:
         notes.append("fitted to a single window")
         # Mixtures need two rows; twice the same changes no mean and no variance.
@@ -157,10 +148,8 @@ def fit_detector(
         scaler = _fit_scaler(features, rows)
         pca = None
         if settings.pca_components is not None and not algorithm.raw:
-            sample = _sampled(rows, full_width_rows(features.shape[1]), seed, notes)
-            scaled = scaler.transform(_float64(features[sample]))
-            pca = _fit_pca(scaled, settings.pca_components, seed, notes, whiten=algorithm.whiten)
-            del scaled  # tens of megabytes
+            sample = _sampled(rows, full_width_rows(features.shape[1]), seed, notes, "principal components of")
+            pca = _fit_pca(scaler, features[sample], settings.pca_components, seed, notes, whiten=algorithm.whiten)
         seen = features[rows] if algorithm.raw else _reduced(features, rows, scaler, pca)
         estimator = algorithm.fit(seen, settings, seed, notes)
     # a ConvergenceWarning is a fact about the model and belongs to it; advice follows its first sentence
@@ -182,42 +171,54 @@ def full_width_rows(width: int) -> int:
     return max(LEAST_ROWS, FULL_WIDTH_VALUES // width)
 
 
-def _pieces(rows: Rows, width: int) -> Iterator[Rows]:
-    for piece in gen_batches(len(rows), full_width_rows(width)):
-        yield rows[piece]
+def most_rows(name: DetectorName, width: int, settings: FitSettings) -> int:
+    """How many rows of so many features a detector is fitted to at most, so that memory is bounded.
+
+    `fit.max_windows`, or fewer where a detector sees them wider than 1,024 features.
+    """
+    if _ALGORITHMS[name].raw:
+        return settings.max_windows
+    seen = min(width, settings.pca_components or width)
+    return min(settings.max_windows, max(LEAST_ROWS, FITTED_VALUES // seen))
+
+
+def _pieces(rows: Rows, width: int) -> Iterator[slice]:
+    pieces: Iterator[slice] = gen_batches(len(rows), full_width_rows(width))
+    return pieces
+
+
+def _sampled(rows: Rows, most: int, seed: int, notes: list[str], what: str) -> Rows:
+    """At most so many random rows, in their order."""
+    if len(rows) <= most:
+        return rows
+    notes.append(f"{what} a random {most} of {len(rows)} windows")
+    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
 
 
 def _fit_scaler(features: Features, rows: Rows) -> StandardScaler:
     scaler = StandardScaler(copy=False)
     for piece in _pieces(rows, features.shape[1]):
-        full_width = _float64(features[piece])
+        full_width = _float64(features[rows[piece]])
         _must_be_finite(full_width)
         scaler.partial_fit(full_width)
     return scaler
-
-
-def _sampled(rows: Rows, most: int, seed: int, notes: list[str]) -> Rows:
-    """At most so many random rows, in their order."""
-    if len(rows) <= most:
-        return rows
-    notes.append(f"principal components of a random {most} of {len(rows)} windows")
-    return rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
 
 
 def _reduced(features: Features, rows: Rows, scaler: StandardScaler, pca: PCA | None) -> Matrix:
     """Standardised features, float64 (row, feature), or their principal components."""
     width = features.shape[1]
     reduced = np.empty((len(rows), width if pca is None else pca.n_components_))
-    done = 0
     for piece in _pieces(rows, width):
-        scaled = scaler.transform(_float64(features[piece]))
-        reduced[done : done + len(piece)] = scaled if pca is None else pca.transform(scaled)
-        done += len(piece)
+        scaled = scaler.transform(_float64(features[rows[piece]]))
+        reduced[piece] = scaled if pca is None else pca.transform(scaled)
     return reduced
 
 
-def _fit_pca(scaled: Matrix, asked: int, seed: int, notes: list[str], *, whiten: bool) -> PCA | None:
+def _fit_pca(
+    scaler: StandardScaler, sample: Features, asked: int, seed: int, notes: list[str], *, whiten: bool
+) -> PCA | None:
     """PCA with `asked` components, or as many as the rows span: more would divide rounding noise by itself."""
+    scaled = scaler.transform(_float64(sample))
     components = min(asked, scaled.shape[1], len(scaled) - 1)
     pca = PCA(components, whiten=whiten, random_state=seed).fit(scaled) if scaled.any() else None
     variances = np.zeros(1) if pca is None else pca.explained_variance_

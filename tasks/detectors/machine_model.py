@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detectors.detectors import Detector, Matrix, Rows, fit_detector, most_windows
+from tasks.detectors.detectors import Detector, Matrix, fit_detector
 from tasks.settings import DetectorName, FitSettings
 
 Windows: TypeAlias = NDArray[np.float32]
@@ -165,10 +165,7 @@ def fit_machine_model(
     for index, representation in enumerate(windows):
         prefix = f"representation {index + 1}: " if len(windows) > 1 else ""
         rows = np.flatnonzero(_is_window(representation))
-        most = most_windows(detector, representation.shape[2], settings)
-        if len(rows) > most:
-            notes.append(f"{prefix}fitted to a random {most} of {len(rows)} windows")
-        fitted.append(_fit(detector, representation, rows, settings, _derive(seed, index, 0)))
+        fitted.append(fit_detector(detector, _as_rows(representation), settings, _derive(seed, index, 0), rows))
         notes += [prefix + note for note in fitted[-1].notes]
         held_out.append(
             _out_of_fold_scores(detector, representation, settings, seed=seed, representation=index, folds=folds)
@@ -249,14 +246,6 @@ def _as_rows(windows: Windows) -> Windows:
     return windows.reshape(-1, windows.shape[2])
 
 
-def _fit(detector: DetectorName, windows: Windows, rows: Rows, settings: FitSettings, seed: int) -> Detector:
-    """A detector fitted to some windows, or to a random sample of too many, in their order."""
-    most = most_windows(detector, windows.shape[2], settings)
-    if len(rows) > most:
-        rows = rows[np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))]
-    return fit_detector(detector, _as_rows(windows), settings, seed, rows)
-
-
 def _out_of_fold_scores(
     detector: DetectorName,
     windows: Windows,
@@ -273,7 +262,8 @@ def _out_of_fold_scores(
         in_fold = (folds == fold)[:, None]
         others, held_out = np.flatnonzero(is_window & ~in_fold), np.flatnonzero(is_window & in_fold)
         if len(others):
-            fitted = _fit(detector, windows, others, settings, _derive(seed, representation, turn))
+            derived = _derive(seed, representation, turn)
+            fitted = fit_detector(detector, _as_rows(windows), settings, derived, others)
             scores.flat[held_out] = fitted.score(_as_rows(windows), held_out)
     return scores
 

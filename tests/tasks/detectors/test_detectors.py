@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 
-from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows, most_windows
+from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows, most_rows
 from tasks.settings import DETECTOR_NAMES, FitSettings
 
 SEED = 7
@@ -255,9 +255,10 @@ def test_a_state_of_an_unknown_detector_is_refused():
 
 
 def test_more_rows_than_are_held_in_full_width():
+    settings = FitSettings(pca_components=3, max_windows=100_000)
     rows = np.random.default_rng(0).normal(3, 2, size=(full_width_rows(64) + 300, 64)).astype(np.float32)
     rows[:, 1] = rows[:, 0] + 0.1 * rows[:, 1]
-    detector = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
+    detector = fit_detector("mahalanobis", rows, settings, 0)
     whole = StandardScaler().fit(rows.astype(np.float64))
     np.testing.assert_allclose(detector.scaler.mean_, whole.mean_, rtol=1e-12)
     np.testing.assert_allclose(detector.scaler.scale_, whole.scale_, rtol=1e-12)
@@ -265,7 +266,7 @@ def test_more_rows_than_are_held_in_full_width():
     # The first component, of the two that go together, is found in the sample as in all rows.
     expected = PCA(1).fit(whole.transform(rows.astype(np.float64))).components_[0]
     assert abs(detector.pca.components_[0] @ expected) > 0.999
-    again = fit_detector("mahalanobis", rows, FitSettings(pca_components=3), 0)
+    again = fit_detector("mahalanobis", rows, settings, 0)
     np.testing.assert_array_equal(again.score(rows[:300]), detector.score(rows[:300]))
 
 
@@ -293,8 +294,8 @@ def test_memory_grows_by_the_reduced_features_alone():
     ],
 )
 def test_wide_windows_are_fewer_unless_they_are_reduced(width, settings, most):
-    assert most_windows("gmm", width, settings) == most
-    assert most_windows("small_dcae", width, settings) == settings.max_windows
+    assert most_rows("gmm", width, settings) == most
+    assert most_rows("small_dcae", width, settings) == settings.max_windows
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])
