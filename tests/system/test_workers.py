@@ -53,6 +53,7 @@ def test_own_workers_have_one_thread_and_small_heaps_and_may_be_slow_to_end(monk
         raise TimeoutError  # what Dask raises when a worker process outlives its time
 
     monkeypatch.setattr(distributed.LocalCluster, "close", slow)
+    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)  # Dask leaves it in processes that had a cluster before
 
     def environment():
         import os
