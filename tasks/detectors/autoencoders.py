@@ -45,7 +45,8 @@ def fit_autoencoder(name: str, patches: Patches, settings: FitSettings, seed: in
     torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = recipe.network().to(device, memory_format=torch.channels_last)  # what convolutions are fastest in
+        network = recipe.network().to(device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # what convolutions are fastest in
         order = _batches(len(patches), recipe.batch_patches, settings.autoencoder_epochs or recipe.epochs)
         _train(network, recipe, (_seen(patches[batch], low, scale).to(device) for batch in order))
     weights = {key: value.cpu().contiguous().numpy() for key, value in network.state_dict().items()}

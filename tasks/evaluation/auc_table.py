@@ -39,6 +39,8 @@ COLUMNS: dict[str, str] = {
     "false_alarm_rate": "float64",
     "site": "object",
     "average_precision": "float64",
+    "auc_within_domain": "float64",
+    "pauc_within_domain": "float64",
 }
 _ORDER = ["machine_type", "machine_id", "site", "condition", "domain", "backbone", "detector", "seed"]
 _SCORED = ["score", "threshold", "decision"]
@@ -57,7 +59,8 @@ def auc_table(
 ) -> pd.DataFrame:
     """Compute the AUC table.
 
-    Domain rows follow DCASE Task 2 (2022 and later): that domain's normals against all anomalies of the machine.
+    Domain rows follow DCASE Task 2 (2022 and later): that domain's normals against all anomalies of the machine. The
+    columns `*_within_domain` follow that of 2021: against the domain's own anomalies.
 
     Args:
         assignments: one row per accepted recording and seed: recording_id, seed, role (train|test|unused), site,
@@ -167,6 +170,7 @@ def _figures(
     """Figures of the normals of one domain (`within`) against all anomalies."""
     normal, abnormal = recordings.normal & within, recordings.abnormal
     pair = (recordings.score[normal], recordings.score[abnormal])
+    pair_within = (pair[0], recordings.score[abnormal & within])
     low, high = metrics.bootstrap_interval(*pair, settings.confidence, settings.bootstrap_samples, seed) or (None, None)
     rates = metrics.confusion(
         recordings.called_abnormal[normal].tolist(), recordings.called_abnormal[abnormal].tolist()
@@ -188,6 +192,8 @@ def _figures(
         "f1": rates.f1,
         "false_alarm_rate": rates.false_alarm_rate,
         "average_precision": metrics.average_precision(*pair),
+        "auc_within_domain": metrics.auc(*pair_within),
+        "pauc_within_domain": metrics.pauc(*pair_within, settings.max_fpr),
     }
 
 

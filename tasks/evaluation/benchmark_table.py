@@ -22,6 +22,7 @@ COLUMNS: dict[str, str] = {
     "mean_auc_target": "float64",
     "mean_pauc": "float64",
     "hmean_dcase": "float64",
+    "hmean_dcase_2021": "float64",
     "published_auc": "float64",
     "difference": "float64",
     "reason": "object",

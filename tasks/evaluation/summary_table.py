@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -24,9 +26,16 @@ COLUMNS: dict[str, str] = {
     "mean_pauc": "float64",
     "hmean_pauc": "float64",
     "hmean_dcase": "float64",
+    "hmean_dcase_2021": "float64",
 }
 _MODEL_OF_MACHINE = [*MACHINE, "backbone", "detector"]
 _GROUP = ["condition", "domain", "backbone", "detector"]
+_FIGURES = ["auc", "pauc", "auc_within_domain", "pauc_within_domain"]
+# What the challenge's official scores are made of: figures of auc.csv by the domain of their row.
+_OFFICIAL = {
+    "hmean_dcase": (("source", "auc"), ("target", "auc"), ("all", "pauc")),
+    "hmean_dcase_2021": tuple(product(("source", "target"), ("auc_within_domain", "pauc_within_domain"))),
+}
 
 
 def summary_table(auc: pd.DataFrame) -> pd.DataFrame:
@@ -35,7 +44,8 @@ def summary_table(auc: pd.DataFrame) -> pd.DataFrame:
     A machine's figure is its mean over the seeds; it is undefined when it is so for any seed. Undefined machines are
     in no mean: n_machines counts the others, n_undefined them. hmean_dcase, in the rows of domain `all`, is the
     harmonic mean over machines of (AUC source, AUC target, pAUC over both domains), the official score of DCASE Task 2
-    since 2022, over the machines that have all three. A harmonic mean with a 0 in it is 0.
+    since 2022, over the machines that have all three; hmean_dcase_2021 that of each domain's AUC and pAUC within the
+    domain, as in 2021, over those that have all four. A harmonic mean with a 0 in it is 0.
 
     Args:
         auc: columns as `auc_table.COLUMNS`.
@@ -43,7 +53,7 @@ def summary_table(auc: pd.DataFrame) -> pd.DataFrame:
     Returns:
         Columns and dtypes as `COLUMNS`; an undefined mean is NaN.
     """
-    machines = _with_dcase(_mean_over_seeds(auc))
+    machines = _with_official(_mean_over_seeds(auc))
     rows = [
         *_rows(machines, ["machine_type", *_GROUP]),
         *_rows(machines.assign(machine_type=ALL_TYPES), ["machine_type", *_GROUP]),
@@ -52,27 +62,29 @@ def summary_table(auc: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_over_seeds(auc: pd.DataFrame) -> pd.DataFrame:
-    seeds = auc.groupby([*_MODEL_OF_MACHINE, "domain"], dropna=False)[["auc", "pauc"]]
+    seeds = auc.groupby([*_MODEL_OF_MACHINE, "domain"], dropna=False)[_FIGURES]
     complete = seeds.count().eq(seeds.size(), axis=0)
     return seeds.mean().where(complete).reset_index()
 
 
-def _with_dcase(machines: pd.DataFrame) -> pd.DataFrame:
-    """Add `dcase`: each machine's own harmonic mean of three, in its row of domain `all`; else NaN."""
-    for domain in ("source", "target"):
-        of_domain = machines.loc[machines["domain"] == domain, [*_MODEL_OF_MACHINE, "auc"]]
-        machines = machines.merge(
-            of_domain.rename(columns={"auc": domain}), on=_MODEL_OF_MACHINE, how="left", validate="m:1"
-        )
-    three = machines[["source", "target", "pauc"]].to_numpy(dtype=np.float64)
-    # every machine brings as many values, so the harmonic mean of these is the one over all values
-    return machines.assign(dcase=np.where(machines["domain"] == "all", hmean(three, axis=1), np.nan))
+def _with_official(machines: pd.DataFrame) -> pd.DataFrame:
+    """Add each machine's own official scores, in its row of domain `all`; else NaN."""
+    for name, parts in _OFFICIAL.items():
+        figures = []
+        for domain, figure in parts:
+            of_domain = machines.loc[machines["domain"] == domain, [*_MODEL_OF_MACHINE, figure]]
+            joined = machines[_MODEL_OF_MACHINE].merge(of_domain, on=_MODEL_OF_MACHINE, how="left", validate="m:1")
+            figures.append(joined[figure].to_numpy(dtype=np.float64))
+        # every machine brings as many values, so the harmonic mean of these is the one over all values
+        own = hmean(np.stack(figures, axis=1), axis=1)
+        machines = machines.assign(**{name: np.where(machines["domain"] == "all", own, np.nan)})
+    return machines
 
 
 def _rows(machines: pd.DataFrame, by: list[str]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for key, group in machines.groupby(by, dropna=False):
-        auc, pauc, dcase = (_defined(group[name]) for name in ("auc", "pauc", "dcase"))
+        auc, pauc = (_defined(group[name]) for name in ("auc", "pauc"))
         rows.append(
             dict(zip(by, map(optional_text, key), strict=True))
             | {
@@ -82,7 +94,7 @@ def _rows(machines: pd.DataFrame, by: list[str]) -> list[dict[str, object]]:
                 "hmean_auc": _hmean(auc),
                 "mean_pauc": pauc.mean() if pauc.size else None,
                 "hmean_pauc": _hmean(pauc),
-                "hmean_dcase": _hmean(dcase),
+                **{name: _hmean(_defined(group[name])) for name in _OFFICIAL},
             }
         )
     return rows

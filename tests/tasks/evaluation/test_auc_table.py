@@ -87,6 +87,7 @@ def test_columns_and_types_also_of_nothing():
     designed = (
         "machine_type machine_id condition domain backbone detector seed n_train n_normal n_abnormal auc auc_low"
         " auc_high pauc rms_auc reason threshold precision recall f1 false_alarm_rate site average_precision"
+        " auc_within_domain pauc_within_domain"
     )
     fleet = machine(4, 4, 4)
     full, empty = table(fleet, scored(fleet)), table(fleet.iloc[:0], scored(fleet).iloc[:0])

@@ -141,14 +141,20 @@ def test_in_2020_the_evaluator_gives_our_auc_and_pauc_of_each_id():
         assert row["pauc"] == pytest.approx(roc_auc_score(abnormal, scores, max_fpr=0.1), abs=1e-12)
 
 
-def test_in_2021_a_domain_has_the_scores_of_its_own_recordings():
-    data = recordings("pump/section_00")
-    files = submission_files(data, 2021)
-    for domain in ("source", "target"):
-        scores, names = column(files, f"anomaly_score_pump_section_00_{domain}_test.csv")
-        of_domain = data[data["domain"] == domain]
-        expected = roc_auc_score(of_domain["label"] == "abnormal", of_domain["score"])
-        assert roc_auc_score(truth(names)[0], scores) == pytest.approx(expected, abs=1e-12)
+def test_in_2021_the_evaluator_gives_our_figures_within_each_domain_and_official_score():
+    data = recordings("pump/section_00", "fan/section_01")
+    files, (auc, summary) = submission_files(data, 2021), our_tables(data)
+    figures = []
+    for machine in ("pump/section_00", "fan/section_01"):
+        for domain in ("source", "target"):
+            scores, names = column(files, f"anomaly_score_{machine.replace('/', '_')}_{domain}_test.csv")
+            abnormal, _ = truth(names)
+            expected = [roc_auc_score(abnormal, scores), roc_auc_score(abnormal, scores, max_fpr=0.1)]
+            row = auc.loc[(*machine.split("/"), domain)]
+            assert row[["auc_within_domain", "pauc_within_domain"]].tolist() == pytest.approx(expected, abs=1e-12)
+            figures += expected
+    official = summary[(summary["machine_type"] == "all") & (summary["domain"] == "all")]["hmean_dcase_2021"].item()
+    assert official == pytest.approx(hmean(figures), abs=1e-12)
 
 
 @pytest.mark.parametrize(

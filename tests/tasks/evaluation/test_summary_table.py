@@ -137,6 +137,24 @@ def test_dcase_score_is_over_machines_that_have_all_three():
     assert at(summary, machine_type="fan", domain="target")["n_undefined"] == 1
 
 
+def within_domains(machine_id, source, target):
+    """The three rows of one section as in 2021, each domain's (AUC, pAUC); what must not enter the score is 0.01."""
+    rows = [("all", (0.01, 0.01)), ("source", source), ("target", target)]
+    return [
+        {"machine_id": machine_id, "domain": domain, "auc": 0.01, "pauc": 0.01}
+        | dict(zip(("auc_within_domain", "pauc_within_domain"), figures, strict=True))
+        for domain, figures in rows
+    ]
+
+
+def test_dcase_score_of_2021_is_the_harmonic_mean_of_both_domains_own_figures():
+    whole, half = ((0.8, 0.6), (0.5, 0.52)), ((0.7, 0.6), (None, None))
+    summary = summary_table(auc_rows(*within_domains("s0", *whole), *within_domains("s1", *half)))
+    row = at(summary, machine_type="all", domain="all")
+    assert row["hmean_dcase_2021"] == pytest.approx(harmonic_mean([0.8, 0.6, 0.5, 0.52]))
+    assert summary.loc[summary["domain"] != "all", "hmean_dcase_2021"].isna().all()
+
+
 def test_dcase_score_with_a_zero_is_zero():
     summary = summary_table(auc_rows(*dcase("s0", 0.8, 0.0, 0.55)))
     assert at(summary, machine_type="fan", domain="all")["hmean_dcase"] == 0
