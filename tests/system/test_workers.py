@@ -1,5 +1,8 @@
 """Real schedulers with worker processes of their own: which get work, how much at once, and which are refused."""
 
+import re
+from pathlib import Path
+
 import distributed
 import pytest
 from dask_cluster import dask_scheduler, dask_worker, wait_for
@@ -15,6 +18,8 @@ from tasks.spectrograms.task import compute_spectrograms
 from tasks.task import run_on_workers
 from tasks.work import Work
 
+CONTAINERFILE = Path(__file__).parents[2] / "deployments" / "Containerfile"
+SMALL_HEAPS = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": None}
 WITHOUT_HUMWATCH = ("-c", "import sys; sys.modules['tasks'] = None; import distributed.cli.dask_worker as w; w.main()")
 ONE = {"block_recordings": 1, "chunk_recordings": 1}
 
@@ -55,19 +60,33 @@ def test_own_workers_have_one_thread_and_small_heaps_and_may_be_slow_to_end(monk
     monkeypatch.setattr(distributed.LocalCluster, "close", slow)
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)  # Dask leaves it in processes that had a cluster before
 
-    def environment():
-        import os
-
-        return {
-            name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_")
-        }
-
     with workers(DaskSettings(workers=1)) as client:
-        found = client.submit(environment).result(timeout=60)
-    assert found == {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": None}
+        assert environment(client) == SMALL_HEAPS
+
+
+def test_workers_of_the_image_have_small_heaps_under_a_nanny(address, client, monkeypatch):
+    for name in SMALL_HEAPS:
+        monkeypatch.delenv(name, raising=False)
+    (of_image,) = re.findall(r"^ENV ((?:.*\\\n)*.*)$", CONTAINERFILE.read_text(), re.MULTILINE)
+    variables = {name: value.strip('"') for name, value in re.findall(r'(\w+)=("[^"]*"|\S+)', of_image)}
+    with dask_worker(address, env=variables):
+        client.wait_for_workers(1, timeout=60)
+        assert environment(client) == SMALL_HEAPS
 
 
 # Functions of this module are defined where they are used: those travel by value, and workers need not import it.
+
+
+def environment(client):
+    """What the environment of the one worker holds of SMALL_HEAPS."""
+
+    def read(names):
+        import os
+
+        return {name: os.environ.get(name) for name in names}
+
+    (found,) = client.run(read, list(SMALL_HEAPS)).values()
+    return found
 
 
 def test_blocks_that_want_a_gpu_go_to_workers_that_have_one_and_to_all_where_none_has(address, client):
