@@ -73,6 +73,13 @@ GRIDS: dict[BenchmarkName, tuple[GridPart, ...]] = {
 }
 
 
+def grid(name: BenchmarkName, added: Collection[str] = ()) -> tuple[GridPart, ...]:
+    """Return the parts of a grid, with the paper's chain on the added backbones, too."""
+    chain = next(part for part in GRIDS[name] if part.backbones == BACKBONES[:1])
+    new = (backbone for backbone in dict.fromkeys(added) if backbone not in BACKBONES)
+    return (*GRIDS[name], *(replace(chain, backbones=(backbone,)) for backbone in new))
+
+
 @dataclass
 class BenchmarkSummary:
     """What a benchmark did: `parts` are the summaries of its runs, `absent` what could not run, with its reason."""
@@ -97,6 +104,7 @@ def benchmark(
     flags: Mapping[str, Mapping[str, Any]],
     assignments: Sequence[str],
     skip: Collection[str] = (),
+    added: Collection[str] = (),
 ) -> BenchmarkSummary:
     """Run a grid and publish its tables.
 
@@ -108,14 +116,16 @@ def benchmark(
         flags: See config.
         assignments: See config.
         skip: Backbones and detectors of the grid to leave out; each is a row that says so.
+        added: Backbones to put through the paper's chain beside the grid's own.
 
     Raises:
         BadConfiguration: Settings that no part can run with, or nothing of the grid is named so or left.
         RunFailed: A stage of a part cannot be carried out; what was done before is kept.
         WeightsNotFound: No part has weights.
     """
-    summary, works, columns = BenchmarkSummary(lake), [], _skipped(name, skip)
-    parts = [left for part in GRIDS[name] if (left := part.without(skip))]
+    whole = grid(name, added)
+    summary, works, columns = BenchmarkSummary(lake), [], _skipped(name, whole, skip)
+    parts = [left for part in whole if (left := part.without(skip))]
     if not parts:
         raise BadConfiguration(f"nothing of the benchmark {name} is left to run")
     for part in parts:
@@ -144,19 +154,19 @@ def benchmark(
     return summary
 
 
-def _skipped(name: BenchmarkName, skip: Collection[str]) -> list[Column]:
+def _skipped(name: BenchmarkName, parts: Sequence[GridPart], skip: Collection[str]) -> list[Column]:
     """The models of a grid that are left out.
 
     Raises:
         BadConfiguration: A name that is not in the grid.
     """
-    named = {each for part in GRIDS[name] for each in (*part.backbones, *part.detectors)}
+    named = {each for part in parts for each in (*part.backbones, *part.detectors)}
     if unknown := sorted(set(skip) - named):
         raise BadConfiguration(
             f"{', '.join(unknown)}: not in the benchmark {name}, which has {', '.join(sorted(named))}"
         )
     columns = []
-    for part in GRIDS[name]:
+    for part in parts:
         for backbone in part.backbones:
             out = tuple(each for each in part.detectors if each in skip or backbone in skip)
             if out:

@@ -42,6 +42,11 @@ Skip = Annotated[
     ),
 ]
 
+Added = Annotated[
+    list[str] | None,
+    typer.Option("--backbone", help="Another backbone to put through the paper's chain, beside its own; repeatable."),
+]
+
 
 def _command(name: BenchmarkName, text: str) -> None:
     @benchmark_app.command(name, help=text)
@@ -49,6 +54,7 @@ def _command(name: BenchmarkName, text: str) -> None:
         sources: Sources,
         lake: LakeUri,
         skip: Skip = None,
+        added: Added = None,
         config: ConfigFile = None,
         assignments: Assignments = None,
         workers: Workers = None,
@@ -60,9 +66,8 @@ def _command(name: BenchmarkName, text: str) -> None:
         def run() -> Answer:
             given = [absolute(source) for source in sources]
             with live_progress(quiet=as_json):
-                done = benchmark(
-                    name, root, given, config, flags_of(None, None, workers, device), assignments or (), skip or ()
-                )
+                flags = flags_of(None, None, workers, device)
+                done = benchmark(name, root, given, config, flags, assignments or (), skip or (), added or ())
             found = done.as_json()
             if not as_json and done.report:
                 print_table(_models(Lake(done.report.rsplit("/", 1)[0])))

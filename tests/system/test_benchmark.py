@@ -77,7 +77,8 @@ def test_absent_weights_and_what_is_left_out_are_rows_with_their_reason(tmp_path
         members[f"ToyCar/test/section_00_{domain}_test_{label}_{index:04d}_spd_1.wav"] = sound
     archive = write_zip(tmp_path / "dev_ToyCar.zip", members)
     nowhere = {"TORCH_HOME": str(tmp_path), "https_proxy": "http://127.0.0.1:9"}
-    ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *OPTIONS, *LEFT_OUT, env=nowhere)
+    options = (*OPTIONS, *LEFT_OUT, "--backbone", "efficientnet_lite0", "--backbone", "alexnet")
+    ran = run_humwatch("benchmark", "dcase", archive, "--lake", tmp_path / "lake", *options, env=nowhere)
     assert ran.status == 0, ran.stderr
     assert "Traceback" not in ran.stderr
     models = table(ran, "models").set_index(["backbone", "detector"])
@@ -86,6 +87,8 @@ def test_absent_weights_and_what_is_left_out_are_rows_with_their_reason(tmp_path
     assert models.loc[("resnet18", "gmm"), "n_machines"] == 0
     there = models[models["reason"].isna()]
     assert len(there) == len(models) - 4
+    assert there.loc[("efficientnet_lite0", "gmm"), "preset"] == "paper"
+    assert models.index.is_unique
     assert models.loc[("logmel/64x64/mean", "lenet_dcae"), "reason"] == "left out"
     assert ("logmel/64x64/mean", "dense_ae") in there.index
     figures = ["mean_auc_source", "mean_auc_target", "mean_pauc", "hmean_dcase", "hmean_dcase_2021"]
