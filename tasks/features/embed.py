@@ -63,6 +63,8 @@ class Embedder:
         self._longest_strip = _STRIP_WINDOWS if features.fully_convolutional else 1
         self._device = choose_device(features.device)
         self._image_maker = ImageMaker(images, spectrogram.top_db, self._device)
+        # log-mel statistics of a recording are those of its frames, not of its windows
+        self._of_windows = [wanted for wanted in self._sizes if wanted.level == "window" or wanted.source != LOGMEL]
         layers: dict[str, list[str]] = defaultdict(list)
         for wanted in self._sizes:
             if wanted.source != LOGMEL and wanted.layer not in layers[wanted.source]:
@@ -99,8 +101,11 @@ class Embedder:
         Raises:
             ValueError: a recording's own frames hold NaN or infinite values.
         """
+        for row, count in enumerate(n_frames):
+            if not np.isfinite(spectrograms[row, :, : int(count)]).all():
+                raise ValueError(f"row {row} holds NaN or infinite values within its {count} frames")
         counts = [n_windows(int(count), self._settings) for count in n_frames]
-        found_moments = self._window_moments(spectrograms, n_frames) if any(counts) else {}
+        found_moments = self._window_moments(spectrograms, n_frames) if self._of_windows and any(counts) else {}
         ends = np.cumsum(counts, dtype=int)
         features = {}
         for wanted, size in self._sizes.items():
@@ -119,7 +124,7 @@ class Embedder:
 
     def _window_moments(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Mapping[Representation, Moments]:
         """Return the moments of all windows of all recordings, one after the other."""
-        batches: dict[Representation, list[list[torch.Tensor]]] = {wanted: [] for wanted in self._sizes}
+        batches: dict[Representation, list[list[torch.Tensor]]] = {wanted: [] for wanted in self._of_windows}
         order: list[int] = []
         for strips_of_batch, levels in self._batches(spectrograms, n_frames):
             order += [index for strip in strips_of_batch for index in strip]
@@ -144,8 +149,6 @@ class Embedder:
         places: dict[int, list[tuple[int, range, int]]] = defaultdict(list)
         before = 0
         for row, count in enumerate(n_frames):
-            if not np.isfinite(spectrograms[row, :, : int(count)]).all():
-                raise ValueError(f"row {row} holds NaN or infinite values within its {count} frames")
             for strip in strips(int(count), self._settings, self._longest_strip):
                 places[len(strip)].append((row, strip, before))
             before += n_windows(int(count), self._settings)
