@@ -1,7 +1,8 @@
 """Every stage beside its peers and the machine's limits, in one run: `python benchmarks/speed.py [--device cuda]`.
 
-One thread. Each row is one piece of work done by all its contenders in turn, so many rounds; the figure is the median.
-On a CPU what is measured is processor time, which neighbours on a shared machine disturb less than the clock.
+One thread, in the environment of a worker (`flows.cluster.WORKER_ENVIRONMENT`), for the peers, too. Each row is one
+piece of work done by all its contenders in turn, so many rounds; the figure is the median. On a CPU what is measured is
+processor time, which neighbours on a shared machine disturb less than the clock.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
+from flows.cluster import WORKER_ENVIRONMENT
 from storage.sources import read_members
 from storage.sources.zip_archive import list_zip
 from tasks.detectors.detectors import fit_detector
 from tasks.features.backbones import build
-from tasks.features.embed import Embedder
+from tasks.features.embed import BATCH_SIZES, Embedder
 from tasks.features.images import ImageMaker
 from tasks.features.representations import parse
 from tasks.features.windows import cut
@@ -234,10 +236,13 @@ def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, help="images; as the setting features.batch_size if unset")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", default="", help="stages whose name holds this")
     given = parser.parse_args()
+    if not WORKER_ENVIRONMENT.items() <= os.environ.items():  # glibc reads it once, at the start
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **WORKER_ENVIRONMENT})
+    batch_size = given.batch_size or BATCH_SIZES[given.device]
     torch.set_num_threads(1)
     threadpool_limits(1)
     rate, lines = limits(given.device, given.rounds)
@@ -246,8 +251,8 @@ def main() -> None:
     for column in ("stage", "ours", "peer", "theirs", "ratio", "target", "of the matrix rate", ""):
         table.add_column(column, justify="right" if column in ("ours", "theirs", "ratio", "target") else "left")
     with TemporaryDirectory(prefix="humwatch-speed-") as folder:
-        rows = [*embedding_rows(given.device, given.batch_size)] if given.device == "cuda" else [
-            *reading_rows(recordings(), Path(folder)), *embedding_rows("cpu", given.batch_size), *detector_rows()
+        rows = [*embedding_rows(given.device, batch_size)] if given.device == "cuda" else [
+            *reading_rows(recordings(), Path(folder)), *embedding_rows("cpu", batch_size), *detector_rows()
         ]  # fmt: skip
         for row in rows:
             if given.only not in row.stage:

@@ -11,6 +11,8 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from flows.cluster import WORKER_ENVIRONMENT
+
 _WORK = """
 import sys, numpy as np, torch
 from tasks.features.embed import Embedder
@@ -29,8 +31,8 @@ made.embed(values, np.full(rows, 313))
 
 def seconds(workers: int, threads: int, recordings: int, policy: str) -> float:
     """Return the wall time of embedding so many recordings, imports left out."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
-                   "OMP_WAIT_POLICY": policy}  # fmt: skip
+    environment = {**os.environ, **WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads),
+                   "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy}  # fmt: skip
     command = [sys.executable, "-c", _WORK, str(recordings // workers), str(threads)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(workers)]

@@ -17,16 +17,20 @@ from storage.errors import BadConfiguration, StorageUnavailable
 from tasks.settings import DaskSettings
 
 _TIMEOUT_S = 10
-# Threads that wait must not spin: the workers share the cores.
-_WORKER_ENVIRONMENT = {
+WORKER_ENVIRONMENT = {
+    # Threads that wait must not spin: the workers share the cores.
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
-    # Each thread's heap keeps what is free in it. Dask's own way, to trim at 64 kB, gives every large array back to the
-    # system at once, and backbones then take a third longer.
-    "MALLOC_ARENA_MAX": "2",
+    # One heap that keeps up to 1 GiB of what is free. By itself glibc maps every array above 32 MB anew, as large as a
+    # batch's activations are, and Dask would have it give back all above 64 kB: page faults then cost up to half the
+    # time of a backbone.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
 }
+"""What a process that works on blocks should be started with: `deployments/Containerfile` has the same."""
 
 
 @contextmanager
@@ -52,7 +56,7 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
             yield client
         return
     configuration = {
-        "distributed.nanny.pre-spawn-environ": _WORKER_ENVIRONMENT,
+        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.multiprocessing-method": "spawn",
         "distributed.worker.memory.terminate": False,  # a worker is bounded by its blocks, not by guesswork
         # Sampling stacks 100 times a second and ticking 50 times takes a twentieth of a core a worker, idle or not.

@@ -107,7 +107,11 @@ class FeatureSettings(Section):
         description="One pass over many windows side by side, each pooled from its part of the map: overlaps are "
         "computed once, and a window sees its neighbours.",
     )
-    batch_size: int = Field(default=32, ge=1, description="Images in a batch; the last one is padded to it.")
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="Images in a batch; the last one is padded to it. Unset: 16 on a CPU, 32 on a GPU.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where backbones run.")
     weights_dir: str | None = Field(
         default=None, description="Folder or s3:// prefix with torchvision weight files (sha256 checked)."

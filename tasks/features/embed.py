@@ -18,6 +18,8 @@ from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
 
 # Windows of one strip at most, so that a recording of hours is no single image.
 _STRIP_WINDOWS = 16
+# More are no faster on a CPU and take more memory: the maps of one layer have tens of megabytes.
+BATCH_SIZES = {"cpu": 16, "cuda": 32}
 
 
 def feature_size(representation: Representation, images: ImageSettings, spectrogram: SpectrogramSettings) -> int:
@@ -58,10 +60,10 @@ class Embedder:
     ) -> None:
         self._sizes = {wanted: feature_size(wanted, images, spectrogram) for wanted in representations}
         self._settings = images
-        self._batch_size = features.batch_size
-        self._largest_pass = features.batch_size
-        self._longest_strip = _STRIP_WINDOWS if features.fully_convolutional else 1
         self._device = choose_device(features.device)
+        self._batch_size = features.batch_size or BATCH_SIZES[self._device.type]
+        self._largest_pass = self._batch_size
+        self._longest_strip = _STRIP_WINDOWS if features.fully_convolutional else 1
         self._image_maker = ImageMaker(images, spectrogram.top_db, self._device)
         # log-mel statistics of a recording are those of its frames, not of its windows
         self._of_windows = [wanted for wanted in self._sizes if wanted.level == "window" or wanted.source != LOGMEL]

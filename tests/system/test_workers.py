@@ -9,7 +9,7 @@ from dask_cluster import dask_scheduler, dask_worker, wait_for
 from lakes import small
 from recordings import machine, write_zip
 
-from flows.cluster import workers
+from flows.cluster import WORKER_ENVIRONMENT, workers
 from storage.errors import BadConfiguration
 from tasks.features.task import compute_features
 from tasks.ingest.task import ingest_sources
@@ -19,7 +19,6 @@ from tasks.task import run_on_workers
 from tasks.work import Work
 
 CONTAINERFILE = Path(__file__).parents[2] / "deployments" / "Containerfile"
-SMALL_HEAPS = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": None}
 WITHOUT_HUMWATCH = ("-c", "import sys; sys.modules['tasks'] = None; import distributed.cli.dask_worker as w; w.main()")
 ONE = {"block_recordings": 1, "chunk_recordings": 1}
 
@@ -50,7 +49,7 @@ def test_workers_without_humwatch_are_refused_at_once(address, client):
             pass
 
 
-def test_own_workers_have_one_thread_and_small_heaps_and_may_be_slow_to_end(monkeypatch):
+def test_own_workers_have_one_thread_and_one_heap_and_may_be_slow_to_end(monkeypatch):
     close = distributed.LocalCluster.close
 
     def slow(cluster):
@@ -58,34 +57,34 @@ def test_own_workers_have_one_thread_and_small_heaps_and_may_be_slow_to_end(monk
         raise TimeoutError  # what Dask raises when a worker process outlives its time
 
     monkeypatch.setattr(distributed.LocalCluster, "close", slow)
-    monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)  # Dask leaves it in processes that had a cluster before
-
+    for name in WORKER_ENVIRONMENT:  # Dask leaves some in processes that had a cluster before
+        monkeypatch.delenv(name, raising=False)
     with workers(DaskSettings(workers=1)) as client:
-        assert environment(client) == SMALL_HEAPS
+        assert environment(client) == WORKER_ENVIRONMENT
 
 
-def test_workers_of_the_image_have_small_heaps_under_a_nanny(address, client, monkeypatch):
-    for name in SMALL_HEAPS:
+def test_workers_of_the_image_have_the_same_under_a_nanny(address, client, monkeypatch):
+    for name in WORKER_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     (of_image,) = re.findall(r"^ENV ((?:.*\\\n)*.*)$", CONTAINERFILE.read_text(), re.MULTILINE)
     variables = {name: value.strip('"') for name, value in re.findall(r'(\w+)=("[^"]*"|\S+)', of_image)}
     with dask_worker(address, env=variables):
         client.wait_for_workers(1, timeout=60)
-        assert environment(client) == SMALL_HEAPS
+        assert environment(client) == WORKER_ENVIRONMENT
 
 
 # Functions of this module are defined where they are used: those travel by value, and workers need not import it.
 
 
 def environment(client):
-    """What the environment of the one worker holds of SMALL_HEAPS."""
+    """What the environment of the one worker holds of WORKER_ENVIRONMENT."""
 
     def read(names):
         import os
 
         return {name: os.environ.get(name) for name in names}
 
-    (found,) = client.run(read, list(SMALL_HEAPS)).values()
+    (found,) = client.run(read, list(WORKER_ENVIRONMENT)).values()
     return found
 
 
