@@ -22,6 +22,7 @@ from tasks.settings import ImageSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_BLOCK_LINES = 32
 
 
 class ImageMaker:
@@ -29,7 +30,8 @@ class ImageMaker:
 
     Normalising is folded into the colour table: the weights of a bilinear resize sum to 1, so doing it before the
     resize is the same. The resize is two matrix products, the second of which leaves the colours innermost, as the
-    backbones want them. At `image_size_px` equal to the window's size nothing is resized.
+    backbones want them, and is done in blocks: a line of the image is made of few lines of the window. At
+    `image_size_px` equal to the window's size nothing is resized.
 
     Raises:
         BadConfiguration: matplotlib has no such colour map.
@@ -66,11 +68,15 @@ class ImageMaker:
         wanted_px = (size_px, size_px * planes.shape[-1] // self._settings.window_frames)
         if tuple(planes.shape[-2:]) == wanted_px:
             return planes.transpose(0, 1)
-        rows, columns = (_resize(*sizes).to(self._device) for sizes in zip(planes.shape[-2:], wanted_px, strict=True))
+        columns = _resize(planes.shape[-1], wanted_px[1]).to(self._device)
         wide = (planes @ columns.T).permute(1, 2, 3, 0)
         batch, n_mels, width, colours = wide.shape
-        images = rows @ wide.reshape(batch, n_mels, width * colours)
-        return images.view(batch, -1, width, colours).permute(0, 3, 1, 2)
+        lines = wide.reshape(batch, n_mels, width * colours)
+        images = lines.new_empty(batch, size_px, width * colours)
+        for first, used, weights in _resize_blocks(n_mels, size_px):
+            block = images[:, first : first + len(weights)]
+            torch.matmul(weights.to(self._device), lines[:, used], out=block)
+        return images.view(batch, size_px, width, colours).permute(0, 3, 1, 2)
 
 
 @functools.cache
@@ -80,6 +86,17 @@ def _resize(size: int, to_size: int) -> torch.Tensor:
         torch.eye(size)[None, None], (to_size, size), mode="bilinear", align_corners=False, antialias=True
     )
     return lines[0, 0]
+
+
+@functools.cache
+def _resize_blocks(size: int, to_size: int) -> list[tuple[int, slice, torch.Tensor]]:
+    """Return `_resize` in blocks of rows: the first of each, the columns that have weights in it, and these weights."""
+    blocks = []
+    for first, block in enumerate(torch.split(_resize(size, to_size), _BLOCK_LINES)):
+        (weighted,) = block.any(dim=0).nonzero(as_tuple=True)
+        used = slice(int(weighted[0]), int(weighted[-1]) + 1)
+        blocks.append((first * _BLOCK_LINES, used, block[:, used].contiguous()))
+    return blocks
 
 
 def _normalised_table(colormap: str) -> torch.Tensor:
