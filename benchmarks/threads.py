@@ -1,4 +1,7 @@
-"""Two workers of one thread against one of two, alone and beside busy neighbours: `python benchmarks/threads.py`."""
+"""Two workers of one thread against one of two, alone and beside busy neighbours: `python benchmarks/threads.py`.
+
+The last row is the first without `flows.cluster.WORKER_ENVIRONMENT`'s heap: glibc's own way with large arrays.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ import sys, numpy as np, torch
 from tasks.features.embed import Embedder
 from tasks.features.representations import parse
 from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
-rows, threads = map(int, sys.argv[1:])
-made = Embedder(parse("resnet18"), FeatureSettings(random_weights=True, device="cpu"), ImageSettings(),
+rows, threads = map(int, sys.argv[1:3])
+made = Embedder(parse(sys.argv[3]), FeatureSettings(random_weights=True, device="cpu"), ImageSettings(),
                 SpectrogramSettings())
 torch.set_num_threads(threads)
 values = np.random.default_rng(0).uniform(-80, 0, (rows, 64, 313)).astype(np.float32)
@@ -29,11 +32,14 @@ made.embed(values, np.full(rows, 313))
 """
 
 
-def seconds(workers: int, threads: int, recordings: int, policy: str) -> float:
+_HEAP = {name: value for name, value in WORKER_ENVIRONMENT.items() if name.startswith("MALLOC_")}
+
+
+def seconds(backbone: str, workers: int, threads: int, recordings: int, policy: str, heap: dict[str, str]) -> float:
     """Return the wall time of embedding so many recordings, imports left out."""
-    environment = {**os.environ, **WORKER_ENVIRONMENT, "OMP_NUM_THREADS": str(threads),
-                   "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy}  # fmt: skip
-    command = [sys.executable, "-c", _WORK, str(recordings // workers), str(threads)]
+    environment = {name: value for name, value in os.environ.items() if name not in _HEAP}
+    environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy, **heap}
+    command = [sys.executable, "-c", _WORK, str(recordings // workers), str(threads), backbone]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     processes = [subprocess.Popen(command, env=environment, **pipes) for _ in range(workers)]
     for process in processes:
@@ -50,19 +56,24 @@ def seconds(workers: int, threads: int, recordings: int, policy: str) -> float:
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recordings", type=int, default=16)
+    parser.add_argument("--recordings", type=int, default=32)
+    parser.add_argument("--backbone", default="resnet18")
     given = parser.parse_args()
-    table = Table("workers x threads", "waiting threads", "alone s", "beside 2 busy processes s",
-                  title=f"{given.recordings} recordings through resnet18 at 224 px")  # fmt: skip
-    for workers, threads, policy in ((2, 1, "PASSIVE"), (1, 2, "PASSIVE"), (1, 2, "ACTIVE"), (2, 2, "ACTIVE")):
-        alone = seconds(workers, threads, given.recordings, policy)
+    table = Table("workers x threads", "waiting threads", "heap", "alone s", "beside 2 busy processes s",
+                  title=f"{given.recordings} recordings through {given.backbone} at 224 px")  # fmt: skip
+    ways = ((2, 1, "PASSIVE", _HEAP), (1, 2, "PASSIVE", _HEAP), (1, 2, "ACTIVE", _HEAP), (2, 2, "ACTIVE", _HEAP),
+            (2, 1, "PASSIVE", {}))  # fmt: skip
+    for workers, threads, policy, heap in ways:
+        alone = seconds(given.backbone, workers, threads, given.recordings, policy, heap)
         busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
         try:
-            beside = seconds(workers, threads, given.recordings, policy)
+            beside = seconds(given.backbone, workers, threads, given.recordings, policy, heap)
         finally:
             for process in busy:
                 process.kill()
-        table.add_row(f"{workers} x {threads}", policy.lower(), f"{alone:.1f}", f"{beside:.1f}")
+        table.add_row(
+            f"{workers} x {threads}", policy.lower(), "kept" if heap else "glibc's", f"{alone:.1f}", f"{beside:.1f}"
+        )
     Console(width=120).print(table)
 
 
