@@ -73,7 +73,7 @@ GRIDS: dict[BenchmarkName, tuple[GridPart, ...]] = {
 }
 
 
-def grid(name: BenchmarkName, added: Collection[str] = ()) -> tuple[GridPart, ...]:
+def _grid(name: BenchmarkName, added: Collection[str]) -> tuple[GridPart, ...]:
     """Return the parts of a grid, with the paper's chain on the added backbones, too."""
     chain = next(part for part in GRIDS[name] if part.backbones == BACKBONES[:1])
     new = (backbone for backbone in dict.fromkeys(added) if backbone not in BACKBONES)
@@ -123,12 +123,13 @@ def benchmark(
         RunFailed: A stage of a part cannot be carried out; what was done before is kept.
         WeightsNotFound: No part has weights.
     """
-    whole = grid(name, added)
-    summary, works, columns = BenchmarkSummary(lake), [], _skipped(name, whole, skip)
+    whole = _grid(name, added)
+    summary, columns = BenchmarkSummary(lake), _skipped(name, whole, skip)
     parts = [left for part in whole if (left := part.without(skip))]
     if not parts:
         raise BadConfiguration(f"nothing of the benchmark {name} is left to run")
-    for part in parts:
+    planned: list[tuple[Column, Work]] = []
+    for part in parts:  # all of them before the first is run: what is wrong should not be found hours later
         given = part.flags()
         merged = {section: {**given.get(section, {}), **flags.get(section, {})} for section in {*given, *flags}}
         work = Work(lake, load(part.preset, config, merged, assignments))
@@ -141,12 +142,14 @@ def benchmark(
             columns.append(absent)
             summary.absent.append({"backbone": "+".join(features.backbones), "reason": str(error)})
             continue
+        planned.append((column, work))
+    if not planned:
+        raise WeightsNotFound("; ".join(absent["reason"] for absent in summary.absent))
+    for column, work in planned:
         ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
         summary.parts.append(ran)
-        works.append(work)
         columns.append(replace(column, auc=read_evaluated(work.open_lake(), str(ran.evaluation_id), "auc")))
-    if not works:
-        raise WeightsNotFound("; ".join(absent["reason"] for absent in summary.absent))
+    works = [work for _, work in planned]
     opened = works[0].open_lake()
     ids = [str(part.evaluation_id) for part in summary.parts]
     counts = {count: getattr(summary.parts[0], count) for count in ("listed", "accepted", "rejected", "degraded")}

@@ -24,8 +24,8 @@ WORKER_ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
     # One heap that keeps up to 1 GiB of what is free. By itself glibc maps every array above 32 MB anew, as large as a
-    # batch's activations are, and Dask would have it give back all above 64 kB: page faults then cost up to half the
-    # time of a backbone.
+    # batch's activations are, and Dask would have it give back all above 64 kB: page faults then cost up to a
+    # third of a backbone's time.
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),

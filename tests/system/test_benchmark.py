@@ -97,9 +97,12 @@ def test_absent_weights_and_what_is_left_out_are_rows_with_their_reason(tmp_path
     assert "no weights for resnet18" in page
 
 
-def test_what_is_not_in_a_grid_cannot_be_left_out_nor_all_of_it():
+def test_what_is_not_in_a_grid_cannot_be_left_out_nor_all_of_it_nor_what_is_no_backbone_added(tmp_path):
     with pytest.raises(BadConfiguration, match="knn: not in the benchmark dcase, which has alexnet, dense_ae, gmm"):
         benchmark("dcase", "lake", [], None, {}, (), ["knn"])
+    with pytest.raises(BadConfiguration, match="nonsense"):  # before anything is run: the source is not even looked for
+        benchmark("dcase", str(tmp_path / "lake"), ["/nowhere.zip"], None, {}, (), (), ["nonsense"])
+    assert not (tmp_path / "lake").exists()
     assert GridPart("paper", ("alexnet",), ("gmm", "kde")).without({"gmm", "kde"}) is None
     assert GridPart("paper", ("alexnet",), ("gmm", "kde")).without({"alexnet"}) is None
     assert GridPart("default").without({"gmm"}) == GridPart("default")

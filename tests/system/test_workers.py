@@ -67,8 +67,7 @@ def test_workers_of_the_image_have_the_same_under_a_nanny(address, client, monke
     for name in WORKER_ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     (of_image,) = re.findall(r"^ENV ((?:.*\\\n)*.*)$", CONTAINERFILE.read_text(), re.MULTILINE)
-    variables = {name: value.strip('"') for name, value in re.findall(r'(\w+)=("[^"]*"|\S+)', of_image)}
-    with dask_worker(address, env=variables):
+    with dask_worker(address, env=dict(re.findall(r"(\w+)=(\S+)", of_image))):
         client.wait_for_workers(1, timeout=60)
         assert environment(client) == WORKER_ENVIRONMENT
 
