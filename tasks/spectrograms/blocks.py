@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,9 @@ from tasks.ingest.listing import member_of
 from tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
 from tasks.spectrograms.decode import Rejected, decode, resample, select_channel
 from tasks.spectrograms.health import measure
-from tasks.spectrograms.logmel import LogMel
+
+if TYPE_CHECKING:
+    from tasks.spectrograms.logmel import LogMel
 
 ARRAY = "logmel"
 GONE = str(Reason.SOURCE_GONE)
@@ -230,4 +232,7 @@ def _analyse(
 
 @functools.lru_cache(maxsize=2)
 def _log_mel(settings: SpectrogramSettings) -> LogMel:
+    # It imports torch, which takes seconds that only processes that decode should pay.
+    from tasks.spectrograms.logmel import LogMel  # noqa: PLC0415
+
     return LogMel(settings)
