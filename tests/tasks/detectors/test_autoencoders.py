@@ -6,7 +6,7 @@ import torch
 
 from tasks.detectors.detectors import fit_detector
 from tasks.detectors.machine_model import fit_machine_model
-from tasks.detectors.networks import PATCH, RECIPES, stacked
+from tasks.detectors.networks import PATCH, RECIPES, UpsampledConvolution, stacked
 from tasks.detectors.serialization import dumps, loads
 from tasks.settings import AUTOENCODER_NAMES, FitSettings
 
@@ -43,6 +43,20 @@ def test_stacks_are_five_neighbouring_frames():
     stacks = stacked(patch)
     assert stacks.shape == (1, 60, 320)
     assert torch.equal(stacks[0, 7].view(PATCH, 5), patch[0, 0, :, 7:12])
+
+
+@pytest.mark.parametrize("height_width", [(1, 1), (2, 3), (7, 6), (32, 32)])
+def test_upsampling_and_convolution_as_one_equal_the_two(height_width):
+    torch.manual_seed(0)
+    one = UpsampledConvolution(5, 3).double()
+    two = torch.nn.Sequential(torch.nn.Upsample(scale_factor=2), torch.nn.Conv2d(5, 3, 5, padding=2, bias=False))
+    two.double()[1].weight.data[:] = one.weight.data
+    images = torch.randn(2, 5, *height_width, dtype=torch.float64)
+    assert one(images).shape == (2, 3, *(2 * edge for edge in height_width))
+    torch.testing.assert_close(one(images), two(images))
+    for network in (one, two):
+        network(images).pow(3).sum().backward()
+    torch.testing.assert_close(one.weight.grad, two[1].weight.grad)
 
 
 def test_what_it_was_not_trained_on_scores_higher():
