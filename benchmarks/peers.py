@@ -75,6 +75,31 @@ def naive_network(name: str) -> nn.Module:
     return nn.Sequential(network.features, nn.AdaptiveAvgPool2d(2), nn.Flatten())
 
 
+def naive_lenet() -> nn.Module:
+    """The paper's first autoencoder layer by layer, as it is described: (patch, 1, 64, 64) to the same."""
+
+    def convolution(before: int, after: int) -> nn.Module:
+        return nn.Conv2d(before, after, 5, padding=2, bias=False)
+
+    down: list[nn.Module] = []
+    for before, after in ((1, 32), (32, 64), (64, 128)):
+        down += [convolution(before, after), nn.BatchNorm2d(after), nn.ELU(), nn.MaxPool2d(2)]
+    up: list[nn.Module] = [nn.Unflatten(1, (2, 8, 8)), nn.ELU()]
+    for before, after in ((2, 128), (128, 64), (64, 32)):
+        up += [convolution(before, after), nn.BatchNorm2d(after), nn.ELU(), nn.Upsample(scale_factor=2)]
+    middle = (nn.Flatten(), nn.Linear(128 * 8 * 8, 128), nn.BatchNorm1d(128))
+    return nn.Sequential(*down, *middle, *up, convolution(32, 1), nn.Sigmoid())
+
+
+def naive_epoch(network: nn.Module, patches: torch.Tensor, batch_patches: int = 128) -> None:
+    """Train an epoch with Adam on the mean squared error."""
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-4)
+    for batch in patches.split(batch_patches):
+        optimiser.zero_grad()
+        nn.functional.mse_loss(network(batch), batch).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+
 def baseline_vectors(data: bytes, n_mels: int = 128, frames: int = 5, hop: int = 512) -> np.ndarray:
     """The loader of the MIMII and DCASE baselines: log-mel frames, so many stacked, (vector, n_mels * frames).
 

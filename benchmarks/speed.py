@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import soundfile
 import torch
-from peers import NaiveImage, baseline_vectors, naive_load, naive_logmel, naive_network
+from peers import NaiveImage, baseline_vectors, naive_epoch, naive_lenet, naive_load, naive_logmel, naive_network
 from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import KernelDensity
@@ -34,7 +34,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from flows.cluster import WORKER_ENVIRONMENT
 from storage.sources import read_members
 from storage.sources.zip_archive import list_zip
+from tasks.detectors.autoencoders import fit_autoencoder
 from tasks.detectors.detectors import fit_detector
+from tasks.detectors.networks import PATCH
 from tasks.features.backbones import build
 from tasks.features.embed import BATCH_SIZES, Embedder
 from tasks.features.images import ImageMaker
@@ -177,8 +179,14 @@ def embedding_rows(device: str, batch_size: int) -> Iterator[Row]:
 
 
 def detector_rows() -> Iterator[Row]:
-    """Scoring."""
+    """Scoring, and the training of the costliest autoencoder."""
     generator = np.random.default_rng(0)
+    patches = generator.random((256, PATCH, PATCH), np.float32)
+    epoch, network = FitSettings(autoencoder_epochs=1), naive_lenet()
+    seen = torch.from_numpy(patches)[:, None]
+    yield Row("lenet_dcae, an epoch", "patch", "its layers one by one",
+              lambda: fit_autoencoder("lenet_dcae", patches.reshape(len(patches), -1), epoch, 0),
+              lambda: naive_epoch(network, seen), len(patches))  # fmt: skip
     training, test = generator.normal(size=(3000, 512)), generator.normal(size=(1024, 512))
     settings = FitSettings(ocsvm_nu=0.1, kde_bandwidth=3.0)
     for name, theirs in (("ocsvm", OneClassSVM(nu=0.1)), ("kde", KernelDensity(bandwidth=3.0))):

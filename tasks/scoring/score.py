@@ -15,7 +15,7 @@ from storage.lake import Lake
 from storage.models import Machine, StoredModel, current_versions
 from storage.parts import Part
 from storage.tables import SCORES, create_table
-from tasks.catalog import by_machine
+from tasks.catalog import MACHINE, by_machine
 from tasks.detectors.fit import Variant, load_model, variants
 from tasks.detectors.machine_model import MachineModel
 from tasks.detectors.roles import assign_roles
@@ -25,6 +25,21 @@ from tasks.features.representations import parse
 from tasks.scoring.rows import score_rows
 from tasks.settings import FitSettings
 from tasks.work import Work
+
+# Of the catalog's columns: an archive of 20,000 recordings is sent to a worker as one unit.
+_SENT = [
+    "recording_id",
+    "part_id",
+    "row",
+    "member",
+    "source_uri",
+    *MACHINE,
+    "batch",
+    "domain",
+    "label",
+    "recorded_at",
+    "role",
+]
 
 
 @dataclass(frozen=True)
@@ -55,7 +70,7 @@ def plan_scores(lake: Lake, work: Work) -> Iterator[ScoreUnit]:
     catalog, embedding, fit = work.catalog(lake), work.embedding, work.settings.fit
     for seed in fit.seeds:
         roles = assign_roles(catalog.roled, fit, seed)
-        wanted = work.scope.recordings(catalog.accepted.join(roles))
+        wanted = work.scope.recordings(catalog.accepted.join(roles))[_SENT]
         machines = by_machine(wanted)
         for variant in (variant for variant in variants(embedding.features.backbones, fit) if variant.seed == seed):
             key = variant.key(embedding, fit)

@@ -28,7 +28,7 @@ SIGNALS = {
     "shorter than a window": 0.1 * NOISE[:700],
     "one window": 0.1 * NOISE[:1024],
     "odd length": 0.1 * NOISE[:10_007],
-    "one frame more than a piece": 0.1 * NOISE[: 80 * 512],
+    "one frame more than a piece": 0.1 * np.tile(NOISE, 2)[: 160 * 512],
 }
 
 
