@@ -1,5 +1,8 @@
 """Autoencoders: trained, exact, kept without pickle, and of the sizes that were published."""
 
+import runpy
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from tasks.detectors.serialization import dumps, loads
 from tasks.settings import AUTOENCODER_NAMES, FitSettings
 
 SETTINGS = FitSettings(autoencoder_epochs=1)
+PEERS = Path(__file__).parents[3] / "benchmarks" / "peers.py"
 
 
 def hum(count, seed=0, band=20):
@@ -57,6 +61,18 @@ def test_upsampling_and_convolution_as_one_equal_the_two(height_width):
     for network in (one, two):
         network(images).pow(3).sum().backward()
     torch.testing.assert_close(one.weight.grad, two[1].weight.grad)
+
+
+def test_the_faster_lenet_equals_its_layers_one_by_one():
+    torch.manual_seed(0)
+    ours, theirs = RECIPES["lenet_dcae"].network().double(), runpy.run_path(str(PEERS))["naive_lenet"]().double()
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    patches = torch.rand(5, 1, PATCH, PATCH, dtype=torch.float64)
+    for network in (ours, theirs):
+        torch.nn.functional.mse_loss(network(patches), patches).backward()
+    torch.testing.assert_close(ours(patches), theirs(patches))
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def test_what_it_was_not_trained_on_scores_higher():
