@@ -94,13 +94,28 @@ def test_clips_can_be_played(browser, page):
 def test_the_long_name_of_a_fused_representation_is_wrapped(browser, tmp_path, width_px):
     path = tmp_path / "index.html"
     (backbone,), (detector,) = load().features.backbones, load().fit.detectors
-    path.write_text(render(report_samples.sample_report(2, models=((backbone, detector),))), "utf-8")
+    path.write_text(render(report_samples.sample_report(2, models=((backbone, detector), ("alexnet", "gmm")))), "utf-8")
     browser.open(path, width_px)
     assert backbone in browser.run("document.querySelector('#fleet-table').textContent")
     assert browser.run("document.documentElement.scrollWidth") <= width_px
     widths = browser.run("[...document.querySelectorAll('#fleet-table .wrap')].map(cell => cell.offsetWidth)")
     assert widths
     assert max(widths) < 400
+
+
+@pytest.mark.parametrize("models", [(("squeezenet1_1", "knn"),), (("squeezenet1_1", "knn"), ("alexnet", "gmm"))])
+def test_machines_name_their_model_where_there_are_several(browser, tmp_path, models):
+    path = tmp_path / "index.html"
+    path.write_text(render(report_samples.sample_report(2, models=models)), "utf-8")
+    browser.open(path)
+    columns = browser.run(
+        "[...document.querySelectorAll('#fleet-table thead th')].map(cell => cell.innerText.split(/\\s/)[0])"
+    )
+    assert ("Model" in columns) == (len(models) > 1)
+    assert browser.run(
+        "[...new Set([...document.querySelectorAll('#fleet-table tr')].map(row => row.cells.length))]"
+    ) == [len(columns)]
+    assert "0.00" <= browser.column("fleet-table", columns.index("AUC"))[0] <= "1.00"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
