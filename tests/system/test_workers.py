@@ -107,10 +107,10 @@ def test_blocks_that_want_a_gpu_go_to_workers_that_have_one_and_to_all_where_non
 
 
 def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, client, tmp_path):
-    def knows_torch(dask_worker):
+    def has_embedded(dask_worker):
         import sys
 
-        return dask_worker.name, "torch" in sys.modules
+        return dask_worker.name, "tasks.features.embed" in sys.modules
 
     source = write_zip(tmp_path / "plant.zip", machine("fan/id_00", 8, 0, duration_s=2.0))
     with (
@@ -123,7 +123,7 @@ def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, cl
             ingest_sources.fn(work, [str(source)])
             compute_spectrograms.fn(work)
             assert compute_features.fn(work).windows_embedded == 16
-            assert {name for name, knows in client.run(knows_torch).values() if knows} == there
+            assert {name for name, has in client.run(has_embedded).values() if has} == there
 
 
 def test_never_more_than_some_blocks_a_worker_are_in_flight_while_workers_come_and_go(address, client):
