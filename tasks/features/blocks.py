@@ -151,7 +151,7 @@ def finish_part(
 @functools.lru_cache(maxsize=1)
 def embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
     """Return this process's embedder: weights are loaded once, and one thread makes the same bits everywhere."""
-    # torch takes seconds to import, which only processes that embed should pay.
+    # torch takes seconds to import, which only workers should pay.
     import torch  # noqa: PLC0415
 
     from tasks.features.embed import Embedder  # noqa: PLC0415

@@ -232,7 +232,7 @@ def _analyse(
 
 @functools.lru_cache(maxsize=2)
 def _log_mel(settings: SpectrogramSettings) -> LogMel:
-    # It imports torch, which takes seconds that only processes that decode should pay.
+    # It imports torch, which takes seconds that only workers should pay.
     from tasks.spectrograms.logmel import LogMel  # noqa: PLC0415
 
     return LogMel(settings)
