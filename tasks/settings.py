@@ -175,7 +175,10 @@ class FitSettings(Section):
     )
     top_k: int = Field(default=3, ge=1, description="Windows averaged by `top_k` pooling.")
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1, description="Stated false-alarm rate of the threshold.")
-    calibration_folds: int = Field(default=5, ge=2, description="Folds whose held-out normals calibrate the threshold.")
+    calibration_folds: int = Field(
+        default=5, ge=1,
+        description="Folds whose held-out normals calibrate the threshold; 1 holds none out: no threshold.",
+    )  # fmt: skip
 
     @field_validator("seeds", "detectors")
     @classmethod

@@ -20,6 +20,7 @@ Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
 # The same whether the night is judged before there is a model or after it was trained on the night.
 _NO_MODEL = "no model yet that was not trained on this night: its commissioning lasts, or holds too few recordings"
 _UNSCORED = "none of its recordings has a score"
+_UNCALIBRATED = "its model was fitted with nothing held out to calibrate it: fit.calibration_folds is 1"
 
 
 def night_facts(
@@ -87,6 +88,8 @@ def _facts(
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
         return facts | {"state": "no_model", "reason": _NO_MODEL}
+    if not passport["calibration_scores"]:
+        return facts | {"reason": _UNCALIBRATED}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
     p_values = judged["p_value"].to_numpy(np.float64)

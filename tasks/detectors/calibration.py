@@ -33,11 +33,11 @@ def make_folds(batches: Sequence[str | None], n_folds: int, seed: int) -> NDArra
 
     Args:
         batches: The batch of each training recording.
-        n_folds: Folds wanted, at least 2.
+        n_folds: Folds wanted; with one nothing is held out, so nothing calibrates a threshold.
         seed: 0 to 2**32 - 1.
     """
     folds = np.zeros(len(batches), dtype=np.int64)
-    if len(batches) < 2:
+    if min(len(batches), n_folds) < 2:
         return folds
     names = [batch or "" for batch in batches]
     by_batch = len(set(names)) >= n_folds
@@ -69,8 +69,9 @@ def threshold(calibration_scores: NDArray[np.float64], rate: float) -> tuple[flo
 def p_values(scores: NDArray[np.float64], calibration_scores: NDArray[np.float64]) -> NDArray[np.float64]:
     """Conformal p-values, (1 + number of calibration scores >= score) / (n + 1): float64, shaped like `scores`.
 
-    Small = abnormal. NaN calibration scores are dropped; a NaN score has a NaN p-value.
+    Small = abnormal. NaN calibration scores are dropped; a NaN score has a NaN p-value, and so has any without
+    calibration.
     """
     reference = np.sort(calibration_scores[~np.isnan(calibration_scores)])
     at_least = len(reference) - np.searchsorted(reference, scores, side="left")
-    return np.where(np.isnan(scores), np.nan, (1 + at_least) / (len(reference) + 1))
+    return np.where(np.isnan(scores) | (len(reference) == 0), np.nan, (1 + at_least) / (len(reference) + 1))

@@ -102,7 +102,10 @@ def submission_files(recordings: pd.DataFrame, year: int) -> dict[str, bytes]:
     _refuse_strangers(recordings, challenge, year)
     _refuse(recordings, recordings["score"].isna(), "have no score")
     if challenge.has_decisions:
-        advice = ": too few normal recordings for fit.false_alarm_rate; set a higher rate and run again"
+        advice = (
+            ": too few normal recordings for fit.false_alarm_rate, or fit.calibration_folds is 1; set a higher one and "
+            "run again"
+        )
         _refuse(recordings, recordings["decision"].isna(), f"have no decision{advice}")
     if challenge.by_domain:
         _refuse(recordings, recordings["domain"].isna(), f"have no domain, by which {year} parts its files")

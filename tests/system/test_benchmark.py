@@ -17,7 +17,6 @@ SMALL = (
     "spectrogram.hop_samples=256",
     "fit.seeds=[3]",
     "fit.gmm_components=2",
-    "fit.calibration_folds=2",
     "fit.autoencoder_epochs=1",
     "evaluation.bootstrap_samples=100",
 )

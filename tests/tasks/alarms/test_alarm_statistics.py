@@ -1,12 +1,16 @@
 """The statistic of a night, its p-value, and the numbers that stand behind them, against independent values."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 
+from storage.models import Machine
+from tasks.alarms.facts import night_facts
 from tasks.alarms.night_scores import calibration_of, night_score
 from tasks.alarms.null import MIN_FLEET, Null, fleet_effect
 from tasks.alarms.reference import Reference, leave_one_out
+from tasks.settings import AlarmSettings
 
 
 def passport(scores, batches, folds=2):
@@ -98,3 +102,16 @@ def test_calibration_nights_are_ranked_among_the_other_recordings():
 def test_abnormal_nights_and_folds_within_nights_are_no_reference():
     assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"]), {"b"}).nights == ("a", "c")
     assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"], folds=4)).nights == ()
+
+
+def test_a_night_whose_model_was_not_calibrated_says_so_and_has_no_score():
+    fan = {"site": None, "machine_type": "fan", "machine_id": "id_00", "condition": None}
+    measured = {"batch": "2026-01-02", "status": "accepted", "rms_dbfs": -30.0, "clipped_fraction": 0.0, "label": None}
+    scored = {"in_training": False, "model_version": "v", "score": 1.0, "p_value": np.nan, "drift": 0.1}
+    recordings = pd.DataFrame([{"recording_id": name, **fan, **measured} for name in "ab"])
+    scores = pd.DataFrame([{"recording_id": name, **fan, **scored} for name in "ab"])
+    passports = {(Machine("fan", "id_00"), "v"): {**passport([], []), "training_recordings": ["c"]}}
+    (facts,) = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings()).to_dict("records")
+    assert facts["state"] is None
+    assert "fit.calibration_folds is 1" in facts["reason"]
+    assert np.isnan(facts["night_score"])

@@ -47,7 +47,7 @@ def test_p_values_by_definition():
     expected = np.array([[(1 + sum(c >= s for c in calibration)) / 31 for s in row] for row in scores])
     expected[1, 2] = np.nan
     np.testing.assert_allclose(p_values(scores, calibration), expected)
-    np.testing.assert_array_equal(p_values(np.array([1.0, np.nan]), np.array([])), [1, np.nan])
+    np.testing.assert_array_equal(p_values(np.array([1.0, np.nan]), np.array([])), [np.nan, np.nan])
     np.testing.assert_allclose(p_values(np.array([np.inf, -np.inf]), calibration), [1 / 31, 1])
 
 
@@ -104,6 +104,11 @@ def test_few_recordings_are_few_folds():
     assert sorted(make_folds(["a", "b", "b"], 5, seed=0)) == [0, 1, 2]
     np.testing.assert_array_equal(make_folds(["a"], 5, seed=0), [0])
     assert make_folds([], 5, seed=0).shape == (0,)
+
+
+@pytest.mark.parametrize("batches", [[None] * 4, ["a", "a", "b", "b"]])
+def test_one_fold_is_all_recordings(batches):
+    np.testing.assert_array_equal(make_folds(batches, 1, seed=0), [0, 0, 0, 0])
 
 
 def test_whole_batches_are_held_out_where_there_are_enough():

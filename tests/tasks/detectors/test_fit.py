@@ -184,6 +184,23 @@ def test_a_threshold_they_support_is_the_calibration_score_of_its_rank(copied):
     assert passport["threshold_reason"] is None
 
 
+def test_one_fold_is_the_same_model_without_threshold_and_p_values(fitted, copied):
+    figures, scores = ["p_value", "threshold", "decision"], {}
+    for folds in (3, 1):
+        work = with_settings(copied, fit={"calibration_folds": folds, "false_alarm_rate": 0.4})
+        build(work)
+        passport = passport_of(work)
+        used = all_scores(work)["model_version"] == current_version(copied.open_lake(), key_of(work), FAN)
+        scores[folds] = all_scores(work)[used].set_index("recording_id").sort_index()
+    assert (passport["calibration_scores"], passport["threshold"]) == ([], None)
+    assert passport["threshold_reason"] == "0 calibration recordings support no rate below 1; asked for 0.4"
+    np.testing.assert_array_equal(scores[1]["score"], scores[3]["score"])
+    unheard = ~scores[3]["in_training"]
+    assert unheard.any()
+    assert scores[3].loc[unheard, figures].notna().all(axis=None)
+    assert scores[1][figures].isna().all(axis=None)
+
+
 def test_calibration_scores_are_of_models_that_had_not_heard_the_recording(fitted):
     """A recording in its own model scores lower than out of it."""
     lake = fitted.open_lake()
