@@ -15,7 +15,8 @@ earlier ones):
   three, each averaged over rounds.
 - The criterion of a setting is the mean of that of the real machines and that of the simulated ones: the faults are
   simulated everywhere, but what is normal is real only in the first. The highest wins.
-- The grid is all of REFERENCES x (REPRESENTATIONS and FUSIONS) x DETECTORS, and the `default` preset as it stood.
+- The grid is all of VIEWS x (REPRESENTATIONS and FUSIONS, these by z-score and by rank) x DETECTORS, and the `default`
+  preset as it stood. It was widened once, by 128 bands, EfficientNet-Lite0, windows and ranks, under the same rule.
 
     python benchmarks/search.py ARCHIVE...
 """
@@ -32,7 +33,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,7 @@ from storage.lake import Lake
 from storage.sources.reading import read_members
 from tasks.catalog import current_recordings
 from tasks.detectors.calibration import make_folds
-from tasks.detectors.machine_model import fit_machine_model
+from tasks.detectors.machine_model import MachineModel, fit_machine_model
 from tasks.evaluation.metrics import auc, pauc
 from tasks.features.embed import Embedder
 from tasks.features.representations import parse
@@ -66,12 +67,28 @@ SOURCE_FOLDS = 5  # of a simulated machine every fifth recording of the source i
 FEW = 10  # training recordings of a simulated target
 SIMULATED = "simulated "  # what their names begin with
 
-REFERENCES = ("max", "full_scale")
+VIEWS: dict[str, dict[str, Any]] = {
+    "max": {"reference": "max"},
+    "full_scale": {"reference": "full_scale"},
+    "max 128 bands": {"reference": "max", "n_mels": 128},
+}
 BEFORE = "squeezenet1_1"  # with "gmm", the default preset when the search was written
-LOGMEL = "logmel/64x1/mean,std/recording"
+# A representation as in the settings, and after a space how its windows are pooled where it has any.
+LOGMEL = "logmel/{bands}x1/mean,std/recording"
+WINDOWS = tuple(f"logmel/{{bands}}x1/mean,std/window {pooling}" for pooling in ("mean", "top_k"))
 MAPS = tuple(f"squeezenet1_1@features.{layer}/8x1/mean,std/recording" for layer in (7, 10, 12))
-REPRESENTATIONS = (LOGMEL, *MAPS)
-FUSIONS = ((LOGMEL, MAPS[1]), MAPS, (LOGMEL, *MAPS))
+LITE_MAPS = tuple(f"efficientnet_lite0@features.{layer}/8x1/mean,std/recording" for layer in (7, 10, 13))
+REPRESENTATIONS = (LOGMEL, *WINDOWS, *MAPS, *LITE_MAPS)
+FUSIONS: tuple[tuple[str, ...], ...] = (
+    (LOGMEL, MAPS[1]),
+    MAPS,
+    (LOGMEL, *MAPS),
+    (LOGMEL, LITE_MAPS[1]),
+    (LOGMEL, *LITE_MAPS),
+    (LOGMEL, MAPS[1], LITE_MAPS[1]),
+    (LOGMEL, WINDOWS[1]),
+    (LOGMEL, MAPS[1], WINDOWS[1]),
+)
 DETECTORS: dict[str, dict[str, Any]] = {
     f"{name} {pca}": {"pca_components": pca, **changes}
     for name, changes in {
@@ -82,6 +99,8 @@ DETECTORS: dict[str, dict[str, Any]] = {
     }.items()
     for pca in (32, 64, 128)
 }
+
+Fusion: TypeAlias = Literal["zscore", "rank"]
 
 
 @dataclass(frozen=True)
@@ -181,15 +200,29 @@ def embedded(
     return {text: values[representation] for representation, text in parsed.items()}
 
 
-def round_scores(normals: Normals, values: np.ndarray, fit: FitSettings) -> list[np.ndarray]:
-    """The scores of all recordings and twins in every round, on the scale of a fusion."""
-    scores = []
+@dataclass(frozen=True)
+class Scored:
+    """Scores of one representation in a round: of all recordings and twins, and the sorted ones a fusion scales by."""
+
+    scores: np.ndarray
+    reference: np.ndarray
+
+
+def round_scores(normals: Normals, values: np.ndarray, fit: FitSettings) -> list[Scored]:
+    """The scores of all recordings and twins in every round."""
+    found = []
     for each in normals.rounds:
         folds = make_folds([None] * len(each.train), 2, 0)
         fitted = fit_machine_model(fit.detectors[0], [values[each.train]], fit, 0, folds)
-        reference = fitted.calibration_scores
-        scores.append((fitted.model.recording_scores([values]) - reference.mean()) / (reference.std() or 1.0))
-    return scores
+        found.append(Scored(fitted.model.recording_scores([values]), np.sort(fitted.calibration_scores)))
+    return found
+
+
+def fuse(parts: Sequence[Scored], fusion: Fusion) -> np.ndarray:
+    """One score from those of several representations, as a machine's model makes it."""
+    references = tuple(part.reference for part in parts)
+    model = MachineModel((), references, "recording", 0, fusion, "mean", 1)
+    return model.combine([part.scores[:, None] for part in parts])[1]
 
 
 def criterion(normals: Normals, scores: Sequence[np.ndarray]) -> float:
@@ -209,38 +242,53 @@ def machine_criteria(normals: Normals) -> dict[str, float]:
     torch.set_num_threads(1)
     settings, found = Settings(), {}
     signals = [*normals.signals, *twins(normals, settings.spectrogram.sample_rate_hz)]
-    for reference in REFERENCES:
-        spectrogram = settings.spectrogram.model_copy(update={"reference": reference})
-        texts = (*REPRESENTATIONS, BEFORE) if reference == settings.spectrogram.reference else REPRESENTATIONS
-        features = embedded(signals, spectrogram, settings, texts)
-        if BEFORE in texts:
-            found[named(reference, (BEFORE,), "gmm")] = criterion(
-                normals, round_scores(normals, features[BEFORE], settings.fit)
-            )
+    for view, seen in VIEWS.items():
+        spectrogram = settings.spectrogram.model_copy(update=seen)
+        before = [BEFORE] if spectrogram == settings.spectrogram else []
+        texts = {text: text.format(bands=spectrogram.n_mels).split(" ")[0] for text in (*REPRESENTATIONS, *before)}
+        features = embedded(signals, spectrogram, settings, list(dict.fromkeys(texts.values())))
+        if before:
+            scores = round_scores(normals, features[BEFORE], settings.fit)
+            found[named(view, (BEFORE,), "gmm")] = criterion(normals, [fuse([each], "zscore") for each in scores])
         for name, changes in DETECTORS.items():
-            fit = FitSettings(**changes)
-            scores = {text: round_scores(normals, features[text], fit) for text in REPRESENTATIONS}
-            for fused in (*((text,) for text in REPRESENTATIONS), *FUSIONS):
-                summed = [np.sum(each, axis=0) for each in zip(*(scores[text] for text in fused), strict=True)]
-                found[named(reference, fused, name)] = criterion(normals, summed)
+            of_each = {
+                text: round_scores(normals, features[texts[text]], FitSettings(**changes, pooling=pooling_of(text)))
+                for text in REPRESENTATIONS
+            }
+            for fused, fusion in combinations():
+                rounds = zip(*(of_each[text] for text in fused), strict=True)
+                found[named(view, fused, name, fusion)] = criterion(normals, [fuse(parts, fusion) for parts in rounds])
     print(f"{normals.machine}: {len(normals.signals)} recordings", file=sys.stderr, flush=True)
     return found
 
 
-def named(reference: str, texts: Sequence[str], detector: str) -> str:
+def pooling_of(text: str) -> str:
+    """How the windows of a representation are pooled; that of a whole recording is its only window."""
+    return text.partition(" ")[2] or "mean"
+
+
+def combinations() -> list[tuple[tuple[str, ...], Fusion]]:
+    """Every representation alone, and every fusion by every scale."""
+    alone: list[tuple[tuple[str, ...], Fusion]] = [((text,), "zscore") for text in REPRESENTATIONS]
+    return [*alone, *product(FUSIONS, get_args(Fusion))]
+
+
+def named(view: str, texts: Sequence[str], detector: str, fusion: Fusion = "zscore") -> str:
     """What a setting is called in the table."""
-    return " | ".join((reference, "+".join(texts), detector))
+    scale = "" if fusion == "zscore" else f" by {fusion}"
+    text = "+".join(texts).format(bands=Settings().spectrogram.model_copy(update=VIEWS[view]).n_mels)
+    return " | ".join((view, text + scale, detector))
 
 
 def order() -> list[str]:
     """The settings in the order of the table."""
     return [
         *(
-            named(reference, texts, name)
-            for texts in (*((text,) for text in REPRESENTATIONS), *FUSIONS)
-            for reference, name in product(REFERENCES, DETECTORS)
+            named(view, texts, name, fusion)
+            for texts, fusion in combinations()
+            for view, name in product(VIEWS, DETECTORS)
         ),
-        named(REFERENCES[0], (BEFORE,), "gmm"),
+        named("max", (BEFORE,), "gmm"),
     ]
 
 

@@ -103,8 +103,8 @@ def submission_files(recordings: pd.DataFrame, year: int) -> dict[str, bytes]:
     _refuse(recordings, recordings["score"].isna(), "have no score")
     if challenge.has_decisions:
         advice = (
-            ": too few normal recordings for fit.false_alarm_rate, or fit.calibration_folds is 1; set a higher one and "
-            "run again"
+            ": too few normal recordings for fit.false_alarm_rate, or fit.calibration_folds is 1; set a higher rate "
+            "or more folds and run again"
         )
         _refuse(recordings, recordings["decision"].isna(), f"have no decision{advice}")
     if challenge.by_domain:

@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 from recordings import tone, wav, write_zip
 
+from tasks.detectors.calibration import make_folds
+from tasks.detectors.machine_model import fit_machine_model
+from tasks.settings import FitSettings
+
 SEARCH = Path(__file__).parents[3] / "benchmarks" / "search.py"
 
 
@@ -46,7 +50,7 @@ def test_with_the_test_files_removed_it_makes_the_same_choice(search, tmp_path, 
         (tmp_path / folder).mkdir()
     whole = write_zip(tmp_path / "a" / "dev_ToyCar.zip", {**normals(), **tests, **strange})
     stripped = write_zip(tmp_path / "b" / "dev_ToyCar.zip", normals())
-    monkeypatch.setattr(search, "REFERENCES", ("full_scale",))  # else the default preset is fitted too
+    monkeypatch.setattr(search, "VIEWS", {"full_scale": search.VIEWS["full_scale"]})  # else the old default is, too
     monkeypatch.setattr(search, "REPRESENTATIONS", (search.LOGMEL,))
     monkeypatch.setattr(search, "FUSIONS", ())
     monkeypatch.setattr(search, "DETECTORS", {"knn 32": search.DETECTORS["knn 32"]})
@@ -85,3 +89,15 @@ def test_real_machines_count_as_much_as_all_simulated_ones(search):
     table = pd.DataFrame({"ToyCar": [0.8, 0.7], "simulated a": [0.5, 0.6], "simulated b": [0.5, 0.7]}, ["x", "y"])
     assert search.weighed(table).to_dict() == pytest.approx({"x": 0.65, "y": 0.675})
     assert search.weighed(table[["simulated a"]]).to_dict() == {"x": 0.5, "y": 0.6}
+
+
+@pytest.mark.parametrize("fusion", ["zscore", "rank"])
+def test_a_fusion_is_scored_as_a_fitted_machine_scores_it(search, fusion):
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(24, 1, features)).astype(np.float32) for features in (6, 9)]
+    normals = search.Normals("m", [np.zeros(1)] * 12, [search.Round(np.arange(9), np.array([9, 10]), np.array([11]))])
+    fit = FitSettings(detectors=("knn",), pca_components=4, knn_local=2, fusion=fusion)
+    parts = [search.round_scores(normals, each, fit)[0] for each in values]
+    folds = make_folds([None] * 9, 2, 0)
+    fitted = fit_machine_model("knn", [each[:9] for each in values], fit, 0, folds).model
+    np.testing.assert_allclose(search.fuse(parts, fusion), fitted.recording_scores(values), rtol=1e-9)
