@@ -12,6 +12,10 @@ and here each calibration recording is scored by a model fitted without its fold
 them. That is the cross-validation variant of Barber, Candès, Ramdas & Tibshirani ("Predictive inference with the
 jackknife+", Annals of Statistics 49(1), 2021) in its pooled form: accurate when leaving a fold out changes scores
 little, without a guarantee otherwise; in practice it errs to fewer alarms, since the model of all has seen more.
+
+A machine heard much in one domain and little in another has few scores of the second among many of the first: a rate
+that holds over all may be missed there by far. So each domain's recordings are ranked among their own, too, and the
+most cautious answer counts (Mondrian conformal prediction: Vovk, Gammerman & Shafer again).
 """
 
 from __future__ import annotations
@@ -23,6 +27,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold
+
+Floats = NDArray[np.float64]
+
+MIN_DOMAIN = 5
+"""Calibration recordings that a domain must have to be heeded: one odd one of fewer would silence a machine."""
 
 
 def make_folds(batches: Sequence[str | None], n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -47,31 +56,87 @@ def make_folds(batches: Sequence[str | None], n_folds: int, seed: int) -> NDArra
     return folds
 
 
-def threshold(calibration_scores: NDArray[np.float64], rate: float) -> tuple[float | None, str | None]:
+def threshold(
+    calibration_scores: Floats, rate: float, domains: Sequence[str | None] | None = None
+) -> tuple[float | None, str | None]:
     """The score above which a recording is called abnormal, or None and the reason why there is none.
 
     It is the ceil((n + 1)(1 - rate))-th smallest of the n calibration scores (NaN dropped); `score > threshold` says
-    the same as `p_value <= rate`, ties included.
+    the same as `p_value <= rate`, ties included. With several domains it is the largest of that of all recordings and
+    those of each domain's own, so that the rate holds in each: where a domain has too few for the rate, its highest
+    score counts (`domain_notes`).
 
     Args:
         calibration_scores: float64 (recording,), out-of-fold, of normal recordings.
         rate: Largest share of normal recordings called abnormal, between 0 and 1.
+        domains: The domain of each; without, or with one, there is nothing to tell apart.
     """
     scores = np.sort(calibration_scores[~np.isnan(calibration_scores)])
-    count = len(scores)
-    # the rate as it is written: in binary 100 * (1 - 0.43) is a little more than 57, and its ceiling 58
-    rank = math.ceil((count + 1) * (1 - Fraction(str(rate))))
+    count, rank = len(scores), _rank(len(scores), rate)
     if rank > count:
         return None, f"{count} calibration recordings support no rate below {1 / (count + 1):.2g}; asked for {rate:g}"
-    return float(scores[rank - 1]), None
+    domain_sets = _of_domains(calibration_scores, domains).values()
+    limits = [scores[rank - 1], *(own[min(_rank(len(own), rate), len(own)) - 1] for own in domain_sets)]
+    return float(max(limits)), None
 
 
-def p_values(scores: NDArray[np.float64], calibration_scores: NDArray[np.float64]) -> NDArray[np.float64]:
+def domain_notes(calibration_scores: Floats, rate: float, domains: Sequence[str | None]) -> list[str]:
+    """What a threshold at this rate does not promise in some domain, in plain words."""
+    notes = []
+    for domain, own in _of_domains(calibration_scores, domains, fewest=1).items():
+        name = f"domain {domain}" if domain else "recordings without a domain"
+        if len(own) < MIN_DOMAIN:
+            notes.append(f"{name}: {len(own)} calibration recordings, too few for the threshold to be made for them")
+        elif _rank(len(own), rate) > len(own):
+            supported = f"support no rate below {1 / (len(own) + 1):.2g}; its highest score counts"
+            notes.append(f"{name}: {len(own)} calibration recordings {supported}")
+    return notes
+
+
+def p_values(scores: Floats, calibration_scores: Floats, domains: Sequence[str | None] | None = None) -> Floats:
     """Conformal p-values, (1 + number of calibration scores >= score) / (n + 1): float64, shaped like `scores`.
 
     Small = abnormal. NaN calibration scores are dropped; a NaN score has a NaN p-value, and so has any without
-    calibration.
+    calibration. With several domains it is the largest of that among all recordings and those among each domain's own;
+    a domain whose scores are all lower has no say, however few they are.
     """
     reference = np.sort(calibration_scores[~np.isnan(calibration_scores)])
-    at_least = len(reference) - np.searchsorted(reference, scores, side="left")
-    return np.where(np.isnan(scores) | (len(reference) == 0), np.nan, (1 + at_least) / (len(reference) + 1))
+    p = (1 + _at_least(reference, scores)) / (len(reference) + 1)
+    for own in _of_domains(calibration_scores, domains).values():
+        p = np.maximum(p, _domain_p(_at_least(own, scores), np.array(len(own))))
+    return np.where(np.isnan(scores) | (len(reference) == 0), np.nan, p)
+
+
+def p_values_among_others(calibration_scores: Floats, domains: Sequence[str | None] | None = None) -> Floats:
+    """The p-value of each calibration recording among all the others: float64 (recording,). No score may be NaN."""
+    p = _at_least(np.sort(calibration_scores), calibration_scores) / len(calibration_scores)
+    for domain, own in _of_domains(calibration_scores, domains).items():
+        itself = np.array([(each or "") == domain for each in domains or ()], dtype=np.int64)
+        p = np.maximum(p, _domain_p(_at_least(own, calibration_scores) - itself, len(own) - itself))
+    return p
+
+
+def _rank(count: int, rate: float) -> int:
+    # the rate as it is written: in binary 100 * (1 - 0.43) is a little more than 57, and its ceiling 58
+    return math.ceil((count + 1) * (1 - Fraction(str(rate))))
+
+
+def _at_least(reference: Floats, scores: Floats) -> NDArray[np.int64]:
+    """How many of a sorted reference are at least as large."""
+    return len(reference) - np.searchsorted(reference, scores, side="left")
+
+
+def _domain_p(at_least: NDArray[np.int64], count: NDArray[np.int64]) -> Floats:
+    return np.where(at_least > 0, (1 + at_least) / (count + 1), 0.0)
+
+
+def _of_domains(
+    calibration_scores: Floats, domains: Sequence[str | None] | None, fewest: int = MIN_DOMAIN
+) -> dict[str, Floats]:
+    """The sorted scores of each domain with so many; none where there are no two. No name is a domain of its own."""
+    names = np.array([each or "" for each in domains or ()], dtype=object)
+    if len(set(names)) < 2:
+        return {}
+    there = ~np.isnan(calibration_scores)
+    found = {name: np.sort(calibration_scores[there & (names == name)]) for name in sorted(set(names))}
+    return {name: own for name, own in found.items() if len(own) >= fewest}

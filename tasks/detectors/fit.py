@@ -15,7 +15,7 @@ from storage.keys import digest, settings_key
 from storage.lake import Lake
 from storage.models import Machine, StoredModel, get_model, has_model, put_model, set_current
 from storage.parts import Part
-from tasks.detectors.calibration import make_folds, threshold
+from tasks.detectors.calibration import domain_notes, make_folds, threshold
 from tasks.detectors.machine_model import MachineModel, fit_machine_model
 from tasks.detectors.serialization import dumps, loads
 from tasks.features.blocks import EmbeddingSettings
@@ -34,7 +34,7 @@ _FIELDS_OF = {
     "knn": "knn_",
     **dict.fromkeys(AUTOENCODER_NAMES, "autoencoder_"),
 }
-TRAINING = ["recording_id", "content_tag", "batch", "part_id", "row"]
+TRAINING = ["recording_id", "content_tag", "batch", "domain", "part_id", "row"]
 _NOT_SHAPING = {"detectors", "seeds", "autoencoder_device"}
 LIBRARIES = ("humwatch", "numpy", "scipy", "scikit-learn", "skops", "torch", "torchvision")
 
@@ -71,8 +71,8 @@ def variants(backbones: tuple[str, ...], fit: FitSettings) -> list[Variant]:
 class FitUnit:
     """What a worker needs to fit one model, as from `plan_fit`.
 
-    `training` has the recordings fitted to: recording_id, content_tag, batch, part_id and row. `available` is how many
-    there were to choose from.
+    `training` has the recordings fitted to: recording_id, content_tag, batch, domain, part_id and row. `available` is
+    how many there were to choose from.
     """
 
     lake_uri: str
@@ -92,9 +92,8 @@ class FitUnit:
     @property
     def version(self) -> str:
         """The model's version: a hash of its training set and settings."""
-        contents = [
-            list(pair) for pair in zip(self.training["recording_id"], self.training["content_tag"], strict=True)
-        ]
+        known = self.training[["recording_id", "content_tag", "domain"]].astype(object)
+        contents = known.where(known.notna(), None).to_numpy().tolist()
         return digest({"key": self.key, "machine": self.machine.path, "training": contents}, 12)
 
 
@@ -149,8 +148,11 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
     ]
     folds = make_folds(list(unit.training["batch"]), unit.fit.calibration_folds, unit.variant.seed)
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)
-    limit, reason = threshold(fitted.calibration_scores, unit.fit.false_alarm_rate)
     finite = np.isfinite(fitted.calibration_scores)
+    scores, rate = fitted.calibration_scores[finite], unit.fit.false_alarm_rate
+    domains = [domain if isinstance(domain, str) else None for domain in unit.training["domain"][finite]]
+    limit, reason = threshold(scores, rate, domains)
+    unsure = [] if limit is None else domain_notes(scores, rate, domains)
     used = len(unit.training)
     sampled = [] if used == unit.available else [f"a random {used} of {unit.available} training recordings are used"]
     passport = {
@@ -161,12 +163,13 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
         "settings": {"fit": unit.fit.model_dump(mode="json"), **unit.embedding.model_dump(mode="json")},
         "training": unit.fit.training,
         "training_recordings": list(unit.training["recording_id"]),
-        "calibration_scores": fitted.calibration_scores[finite].tolist(),
+        "calibration_scores": scores.tolist(),
         "calibration_batches": unit.training["batch"][finite].tolist(),
-        "false_alarm_rate": unit.fit.false_alarm_rate,
+        "calibration_domains": domains,
+        "false_alarm_rate": rate,
         "threshold": limit,
         "threshold_reason": reason,
-        "notes": [*sampled, *fitted.notes],
+        "notes": [*sampled, *fitted.notes, *unsure],
         "versions": versions(),
     }
     put_model(lake, unit.key, unit.machine, unit.version, dumps(fitted.model), passport)

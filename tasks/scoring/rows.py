@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,6 +18,7 @@ def score_rows(
     recording_scores: npt.NDArray[np.float64],
     drift: npt.NDArray[np.float64],
     calibration_scores: npt.NDArray[np.float64],
+    calibration_domains: Sequence[str | None] | None,
     threshold: float | None,
     model_version: str,
     detector: str,
@@ -35,6 +37,7 @@ def score_rows(
         recording_scores: float64 (recording,); NaN where there was no window.
         drift: float64 (recording,), as from `MachineModel.drift`.
         calibration_scores: float64 (calibration recording,), scores of normals the model had not seen; NaN is left out.
+        calibration_domains: the domain of each of them, None where it has none; None when there are none at all.
         threshold: score above which a recording is called abnormal; None or NaN when it is not supported.
         model_version: of the model.
         detector: its name.
@@ -56,7 +59,7 @@ def score_rows(
         )
     table = recordings.reset_index(drop=True)
     in_training = table["in_training"].to_numpy(dtype=bool)
-    p_value = p_values(recording_scores, calibration_scores)
+    p_value = p_values(recording_scores, calibration_scores, calibration_domains)
     limit = np.nan if threshold is None else threshold
     decision = [
         None if seen or np.isnan(limit) or np.isnan(score) else _word(score > limit)

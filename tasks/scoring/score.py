@@ -107,6 +107,7 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
                     *model.scores(own),
                     model.drift(own),
                     np.array(stored.passport["calibration_scores"], dtype=np.float64),
+                    stored.passport["calibration_domains"],
                     threshold=stored.passport["threshold"],
                     model_version=stored.version,
                     detector=unit.variant.detector,

@@ -17,6 +17,7 @@ def passport(scores, batches, folds=2):
     return {
         "calibration_scores": scores,
         "calibration_batches": batches,
+        "calibration_domains": [None] * len(scores),
         "settings": {"fit": {"calibration_folds": folds}},
     }
 

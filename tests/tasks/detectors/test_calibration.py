@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tasks.detectors.calibration import make_folds, p_values, threshold
+from tasks.detectors.calibration import domain_notes, make_folds, p_values, p_values_among_others, threshold
 
 
 def test_the_threshold_is_the_conformal_quantile():
@@ -90,6 +90,71 @@ def test_ties_never_raise_the_false_alarm_rate():
     rng = np.random.default_rng(5)
     alarms = sum(rng.integers(3) > threshold(rng.integers(3, size=19).astype(float), 0.1)[0] for _ in range(2000))
     assert alarms <= binom(2000, 0.1).ppf(0.999)
+
+
+DOMAINS = ["source"] * 40 + ["target"] * 10
+
+
+def test_a_threshold_is_the_highest_over_domains():
+    scores = np.concatenate([np.arange(1.0, 41.0), np.arange(30.5, 40.0)])  # the target: 30.5 .. 39.5
+    assert threshold(scores, 0.2) == (35.5, None)  # of all: rank 41 of 50
+    assert threshold(scores, 0.2, DOMAINS) == (38.5, None)  # of the target: rank 9 of 10
+    assert threshold(scores, 0.02, DOMAINS) == (40.0, None)  # of all: rank 50; of the target its highest, 39.5
+    assert threshold(scores - 20 * (np.arange(50) >= 40), 0.2, DOMAINS)[0] == 33.0  # of the source: rank 33 of 40
+    assert threshold(scores, 0.2, ["one"] * 50) == threshold(scores, 0.2, [None] * 50) == (35.5, None)
+    assert threshold(scores, 0.01, DOMAINS)[0] is None
+
+
+def test_recordings_without_a_domain_are_one_beside_the_others():
+    scores = np.concatenate([np.zeros(40), np.full(10, 5.0)])
+    assert threshold(scores, 0.3, ["source"] * 40 + [None] * 10) == (5.0, None)
+
+
+def test_a_domain_of_a_few_recordings_is_not_heeded_and_said_so():
+    scores, domains = np.arange(50.0), ["source"] * 46 + ["target"] * 4
+    assert threshold(scores, 0.2, domains) == threshold(scores, 0.2)
+    np.testing.assert_array_equal(p_values(scores, scores, domains), p_values(scores, scores))
+    assert domain_notes(scores, 0.2, domains) == [
+        "domain target: 4 calibration recordings, too few for the threshold to be made for them"
+    ]
+    assert domain_notes(scores, 0.2, DOMAINS) == []
+    (note,) = domain_notes(scores, 0.05, DOMAINS)
+    assert note == "domain target: 10 calibration recordings support no rate below 0.091; its highest score counts"
+    assert domain_notes(scores, 0.05, [None] * 50) == []
+
+
+@pytest.mark.parametrize("rate", [0.02, 0.05, 0.1, 0.37])
+def test_threshold_and_p_value_decide_alike_in_several_domains_with_ties(rate):
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        calibration = np.concatenate([rng.integers(0, 12, 40), rng.integers(0, 16, 10)]).astype(float)
+        scores = np.arange(-1.0, 18.0)
+        limit, reason = threshold(calibration, rate, DOMAINS)
+        assert reason is None
+        np.testing.assert_array_equal(scores > limit, p_values(scores, calibration, DOMAINS) <= rate)
+
+
+def test_the_stated_rate_holds_in_a_domain_that_scores_higher():
+    """Fresh calibration of 90 + 19 and one new recording of the second domain, 4,000 times."""
+    rng = np.random.default_rng(6)
+    domains, alarms, pooled, trials, rate = ["source"] * 90 + ["target"] * 19, 0, 0, 4000, 0.05
+    for _ in range(trials):
+        calibration = np.concatenate([rng.normal(size=90), rng.normal(1.0, size=19)])
+        new = rng.normal(1.0)
+        alarms += new > threshold(calibration, rate, domains)[0]
+        pooled += new > threshold(calibration, rate)[0]
+    assert alarms <= binom(trials, rate).ppf(0.999)
+    assert pooled > 2 * alarms
+
+
+def test_p_values_among_others_by_hand():
+    rng = np.random.default_rng(7)
+    scores = np.concatenate([rng.integers(0, 12, 40), rng.integers(0, 16, 10)]).astype(float)
+    for domains in (None, DOMAINS):
+        among_others = p_values_among_others(scores, domains)
+        for index in range(50):
+            others = domains and [*domains[:index], *domains[index + 1 :]]
+            assert among_others[[index]] == p_values(scores[[index]], np.delete(scores, index), others)
 
 
 def test_folds_of_single_recordings():

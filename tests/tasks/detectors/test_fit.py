@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 import sklearn
 from lakes import all_scores, build, small, with_settings
-from recordings import machine, write_zip
+from recordings import machine, tone, wav, write_zip
 
 from storage.errors import ModelIncompatible
 from storage.models import Machine, current_version, get_passport, put_model, set_current
 from storage.parts import list_parts
 from tasks.catalog import by_machine
+from tasks.detectors.calibration import threshold
 from tasks.detectors.fit import FitUnit, Variant, bounded, fit_version, load_model, variants
 from tasks.detectors.retrain import plan_retraining
 from tasks.detectors.roles import assign_roles
@@ -182,6 +183,29 @@ def test_a_threshold_they_support_is_the_calibration_score_of_its_rank(copied):
     # (5 + 1) x (1 - 0.4) = 3.6: the fourth smallest.
     assert passport["threshold"] == sorted(passport["calibration_scores"])[3]
     assert passport["threshold_reason"] is None
+
+
+def test_a_threshold_is_made_for_every_domain(tmp_path):
+    members = {}
+    for index in range(26):
+        domain, tested = ("source", "target")[index >= 20], ("train", "test")[index in (0, 25)]
+        name = f"fan/{tested}/section_00_{domain}_{tested}_normal_{index:04d}.wav"
+        members[name] = wav(tone(index, duration_s=2.0, frequency_hz=440.0 + 40.0 * (index >= 20) * index))
+    source = write_zip(tmp_path / "dev_fan.zip", members)
+    work = Work(str(tmp_path / "lake"), small(fit={"false_alarm_rate": 0.09}))
+    build(work, source)
+    (path,) = Path(work.lake_uri).glob("models/**/passport.json")
+    passport = json.loads(path.read_text())
+    scores, domains = passport["calibration_scores"], passport["calibration_domains"]
+    assert sorted(domains) == ["source"] * 19 + ["target"] * 5
+    of_target = [score for score, domain in zip(scores, domains, strict=True) if domain == "target"]
+    # of all 24 the highest may be missed, of the target's 5 none
+    assert passport["threshold"] == max(of_target) == max(scores)
+    assert threshold(np.array(scores), 0.09)[0] < max(scores)
+    (note,) = [note for note in passport["notes"] if "domain" in note]
+    assert note == "domain target: 5 calibration recordings support no rate below 0.17; its highest score counts"
+    tested = all_scores(work).query("~in_training")
+    assert ((tested["p_value"] <= 0.09) == (tested["decision"] == "abnormal")).all()
 
 
 def test_one_fold_is_the_same_model_without_threshold_and_p_values(fitted, copied):

@@ -52,9 +52,9 @@ def window_scores():
     return np.array([[9.0, np.nan], [2.5, 4.5], [np.nan, np.nan], [0.5, 1.5]])
 
 
-def rows(recordings, window_scores, threshold=3.0, calibration=CALIBRATION):
+def rows(recordings, window_scores, threshold=3.0, calibration=CALIBRATION, domains=None):
     scores = np.array([9.0, 3.5, np.nan, 1.0])
-    return score_rows(recordings, window_scores, scores, DRIFT, calibration, threshold=threshold, **MODEL)
+    return score_rows(recordings, window_scores, scores, DRIFT, calibration, domains, threshold=threshold, **MODEL)
 
 
 def test_columns_facts_and_order(recordings, window_scores):
@@ -106,6 +106,13 @@ def test_undefined_calibration_scores_are_left_out(recordings, window_scores):
     pd.testing.assert_frame_equal(rows(recordings, window_scores, calibration=holes), rows(recordings, window_scores))
 
 
+def test_p_values_are_the_most_cautious_over_domains(recordings, window_scores):
+    calibration, domains = np.arange(1.0, 11.0), ["source"] * 5 + ["target"] * 5
+    table = rows(recordings, window_scores, calibration=calibration, domains=domains)
+    assert table["p_value"][1] == 1.0  # 3.5 is below every score of the target
+    assert rows(recordings, window_scores, calibration=calibration)["p_value"][1] == pytest.approx(8 / 11)
+
+
 def test_windows_are_lists_without_padding(recordings, window_scores):
     table = rows(recordings, window_scores)
     assert table["window_scores"].tolist() == [[9.0], [2.5, 4.5], [], [0.5, 1.5]]
@@ -122,7 +129,7 @@ def test_it_fits_the_stored_schema(recordings, window_scores):
 
 def test_no_recordings_give_no_rows(recordings):
     table = score_rows(
-        recordings.iloc[:0], np.empty((0, 2)), np.empty(0), np.empty(0), CALIBRATION, threshold=None, **MODEL
+        recordings.iloc[:0], np.empty((0, 2)), np.empty(0), np.empty(0), CALIBRATION, None, threshold=None, **MODEL
     )
     assert list(table.columns) == DESIGNED.split()
     assert table.empty
@@ -130,6 +137,6 @@ def test_no_recordings_give_no_rows(recordings):
 
 def test_lengths_must_agree(recordings, window_scores):
     with pytest.raises(ValueError, match="4 recordings, 4 rows of window scores, 3 scores, 4 drifts"):
-        score_rows(recordings, window_scores, np.zeros(3), DRIFT, CALIBRATION, threshold=None, **MODEL)
+        score_rows(recordings, window_scores, np.zeros(3), DRIFT, CALIBRATION, None, threshold=None, **MODEL)
     with pytest.raises(ValueError, match="4 recordings, 3 rows of window scores, 4 scores, 4 drifts"):
-        score_rows(recordings, window_scores[:3], np.zeros(4), DRIFT, CALIBRATION, threshold=None, **MODEL)
+        score_rows(recordings, window_scores[:3], np.zeros(4), DRIFT, CALIBRATION, None, threshold=None, **MODEL)
