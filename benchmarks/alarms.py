@@ -97,7 +97,6 @@ def watch(scores: Floats, settings: AlarmSettings) -> list[Verdict]:
         commissioning = scores[machine, :COMMISSIONING].ravel()
         passport = {
             "calibration_scores": commissioning.tolist(),
-            "calibration_domains": [None] * len(commissioning),
             "calibration_batches": np.repeat(dates[:COMMISSIONING], RECORDINGS).tolist(),
             "settings": {"fit": {"calibration_folds": 5}},
         }

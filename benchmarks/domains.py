@@ -25,7 +25,7 @@ from tasks.detectors.machine_model import FittedMachine, fit_machine_model
 from tasks.features.representations import parse
 from tasks.settings import Settings
 
-RATES = (0.02, 0.05, 0.1)
+RATES = (0.01, 0.02, 0.05, 0.1)
 SETTINGS = {
     "default": load("default"),
     "fast": load("fast"),
@@ -65,12 +65,12 @@ def main() -> None:
                 for rate in RATES:
                     for made_of, known in (("all", None), ("domains", domains)):
                         limit, _ = threshold(fitted.calibration_scores, rate, known)
-                        for group, scores in found.items():
+                        for group, scores in found.items() if limit is not None else ():
                             above[rate, made_of, group].extend(scores > limit)
             for rate in RATES:
                 for made_of in ("all", "domains"):
                     counts = [above[rate, made_of, group] for group in ("source", "target", "faulty")]
-                    shares = [f"{np.mean(each):.3f} ({sum(each)} of {len(each)})" for each in counts]
+                    shares = [f"{np.mean(each):.3f} ({sum(each)} of {len(each)})" if each else "" for each in counts]
                     table.add_row(kind, name, f"{rate:g}", made_of, *shares)
     Console(width=140).print(table)
 

@@ -89,7 +89,18 @@ def load(
 
 
 def _must_fit(settings: Settings) -> None:
-    """Every detector is crossed with every representation, and autoencoders see patches alone."""
+    """Every detector is crossed with every representation, and autoencoders see patches alone.
+
+    Fusions and nights need scores of recordings that were held out.
+    """
+    if settings.fit.calibration_folds == 1:
+        fused = [text for text in settings.features.backbones if len(parse(text)) > 1]
+        if fused:
+            raise BadConfiguration(
+                f"fit.calibration_folds 1 holds nothing out, and {fused[0]} is fused on a scale of held-out scores"
+            )
+        if settings.fit.training == "assumed_normal":
+            raise BadConfiguration("fit.calibration_folds 1 holds nothing out to judge nights by; set 2 or more")
     autoencoders = [name for name in settings.fit.detectors if name in AUTOENCODER_NAMES]
     patch = parse("logmel/64x64/mean/window")
     for text in settings.features.backbones:

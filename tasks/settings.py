@@ -177,7 +177,8 @@ class FitSettings(Section):
     false_alarm_rate: float = Field(default=0.01, gt=0, lt=1, description="Stated false-alarm rate of the threshold.")
     calibration_folds: int = Field(
         default=5, ge=1,
-        description="Folds whose held-out normals calibrate the threshold; 1 holds none out: no threshold.",
+        description="Folds whose held-out normals calibrate the threshold; 1 holds none out: no thresholds, no "
+        "fusions, no nights.",
     )  # fmt: skip
 
     @field_validator("seeds", "detectors")

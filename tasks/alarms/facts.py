@@ -12,6 +12,7 @@ from storage.models import Machine
 from tasks.alarms.night_scores import night_score
 from tasks.alarms.sensors import unhealthy
 from tasks.catalog import MACHINE, by_machine
+from tasks.detectors.calibration import p_values
 from tasks.settings import AlarmSettings
 
 Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
@@ -19,8 +20,7 @@ Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
 
 # The same whether the night is judged before there is a model or after it was trained on the night.
 _NO_MODEL = "no model yet that was not trained on this night: its commissioning lasts, or holds too few recordings"
-_UNSCORED = "none of its recordings has a score"
-_UNCALIBRATED = "its model was fitted with nothing held out to calibrate it: fit.calibration_folds is 1"
+_UNSCORED = "none of its recordings has a score with a p-value"
 
 
 def night_facts(
@@ -88,12 +88,12 @@ def _facts(
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
         return facts | {"state": "no_model", "reason": _NO_MODEL}
-    if not passport["calibration_scores"]:
-        return facts | {"reason": _UNCALIBRATED}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
-    p_values = judged["p_value"].to_numpy(np.float64)
-    return facts | {"night_score": night_score(p_values, len(passport["calibration_scores"]))}
+    # among all, as the reference nights are: the p-values of the table are cautious where there are domains
+    calibration = np.array(passport["calibration_scores"], dtype=np.float64)
+    ranked = p_values(judged["score"].to_numpy(np.float64), calibration)
+    return facts | {"night_score": night_score(ranked, len(calibration))}
 
 
 def label_of(labels: pd.Series[str]) -> str | None:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from tasks.alarms.null import normal_scores
 from tasks.alarms.reference import Floats
-from tasks.detectors.calibration import p_values_among_others
+from tasks.detectors.calibration import p_values
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ def calibration_of(passport: Mapping[str, Any], left_out: Collection[str] = ()) 
     nights = pd.Series(passport["calibration_batches"], dtype=object)
     if nights.nunique() < passport["settings"]["fit"]["calibration_folds"]:
         return Calibration((), np.empty(0), float("nan"))
-    among_others = p_values_among_others(scores, passport["calibration_domains"])
-    normal = pd.Series(normal_scores(among_others, len(scores) - 1))
+    # each among the others: without itself its rank is one less
+    among_others = p_values(scores, scores) * (len(scores) + 1) - 1
+    normal = pd.Series(normal_scores(among_others / len(scores), len(scores) - 1))
     table = normal.groupby(nights).agg(["mean", "size"])
     table = table[~table.index.isin(list(left_out))]
     return Calibration(tuple(table.index), table["mean"].to_numpy(np.float64), float(table["size"].mean()))

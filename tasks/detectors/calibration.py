@@ -31,7 +31,7 @@ from sklearn.model_selection import GroupKFold, KFold
 Floats = NDArray[np.float64]
 
 MIN_DOMAIN = 5
-"""Calibration recordings that a domain must have to be heeded: one odd one of fewer would silence a machine."""
+"""Calibration recordings that a domain must have to be heeded: fewer would decide for a whole machine."""
 
 
 def make_folds(batches: Sequence[str | None], n_folds: int, seed: int) -> NDArray[np.int64]:
@@ -63,8 +63,8 @@ def threshold(
 
     It is the ceil((n + 1)(1 - rate))-th smallest of the n calibration scores (NaN dropped); `score > threshold` says
     the same as `p_value <= rate`, ties included. With several domains it is the largest of that of all recordings and
-    those of each domain's own, so that the rate holds in each: where a domain has too few for the rate, its highest
-    score counts (`domain_notes`).
+    those of each domain's own, if that has MIN_DOMAIN, so that the rate holds in each: where there are too few for the
+    rate, the highest score of the domain counts (`domain_notes`).
 
     Args:
         calibration_scores: float64 (recording,), out-of-fold, of normal recordings.
@@ -73,6 +73,8 @@ def threshold(
     """
     scores = np.sort(calibration_scores[~np.isnan(calibration_scores)])
     count, rank = len(scores), _rank(len(scores), rate)
+    if count == 0:
+        return None, "no training recording was held out to make a threshold of"
     if rank > count:
         return None, f"{count} calibration recordings support no rate below {1 / (count + 1):.2g}; asked for {rate:g}"
     domain_sets = _of_domains(calibration_scores, domains).values()
@@ -83,7 +85,7 @@ def threshold(
 def domain_notes(calibration_scores: Floats, rate: float, domains: Sequence[str | None]) -> list[str]:
     """What a threshold at this rate does not promise in some domain, in plain words."""
     notes = []
-    for domain, own in _of_domains(calibration_scores, domains, fewest=1).items():
+    for domain, own in _of_domains(calibration_scores, domains, fewest=0).items():
         name = f"domain {domain}" if domain else "recordings without a domain"
         if len(own) < MIN_DOMAIN:
             notes.append(f"{name}: {len(own)} calibration recordings, too few for the threshold to be made for them")
@@ -97,23 +99,16 @@ def p_values(scores: Floats, calibration_scores: Floats, domains: Sequence[str |
     """Conformal p-values, (1 + number of calibration scores >= score) / (n + 1): float64, shaped like `scores`.
 
     Small = abnormal. NaN calibration scores are dropped; a NaN score has a NaN p-value, and so has any without
-    calibration. With several domains it is the largest of that among all recordings and those among each domain's own;
-    a domain whose scores are all lower has no say, however few they are.
+    calibration. With several domains it is the largest of that among all recordings and those among each domain's own,
+    if that has MIN_DOMAIN; a domain whose scores are all lower has no say, so for its own recordings p promises nothing
+    below 1 / (n + 1).
     """
     reference = np.sort(calibration_scores[~np.isnan(calibration_scores)])
     p = (1 + _at_least(reference, scores)) / (len(reference) + 1)
     for own in _of_domains(calibration_scores, domains).values():
-        p = np.maximum(p, _domain_p(_at_least(own, scores), np.array(len(own))))
+        at_least = _at_least(own, scores)
+        p = np.maximum(p, np.where(at_least > 0, (1 + at_least) / (len(own) + 1), 0.0))
     return np.where(np.isnan(scores) | (len(reference) == 0), np.nan, p)
-
-
-def p_values_among_others(calibration_scores: Floats, domains: Sequence[str | None] | None = None) -> Floats:
-    """The p-value of each calibration recording among all the others: float64 (recording,). No score may be NaN."""
-    p = _at_least(np.sort(calibration_scores), calibration_scores) / len(calibration_scores)
-    for domain, own in _of_domains(calibration_scores, domains).items():
-        itself = np.array([(each or "") == domain for each in domains or ()], dtype=np.int64)
-        p = np.maximum(p, _domain_p(_at_least(own, calibration_scores) - itself, len(own) - itself))
-    return p
 
 
 def _rank(count: int, rate: float) -> int:
@@ -124,10 +119,6 @@ def _rank(count: int, rate: float) -> int:
 def _at_least(reference: Floats, scores: Floats) -> NDArray[np.int64]:
     """How many of a sorted reference are at least as large."""
     return len(reference) - np.searchsorted(reference, scores, side="left")
-
-
-def _domain_p(at_least: NDArray[np.int64], count: NDArray[np.int64]) -> Floats:
-    return np.where(at_least > 0, (1 + at_least) / (count + 1), 0.0)
 
 
 def _of_domains(

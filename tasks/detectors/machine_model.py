@@ -192,7 +192,7 @@ def fit_machine_model(
     )
     calibration_scores = model.combine(held_out)[1]
     missing = int(np.isnan(calibration_scores).sum())
-    if missing:
+    if 0 < missing < len(folds):
         notes.append(f"{missing} of {len(folds)} training recordings have no out-of-fold score")
     return FittedMachine(model, calibration_scores, tuple(notes))
 

@@ -211,3 +211,12 @@ def test_autoencoders_are_given_patches_and_nothing_else():
     for other in ("squeezenet1_1", "logmel/64x64/mean/recording", "logmel/64x32/mean"):
         with pytest.raises(BadConfiguration, match=r"small_dcae.*logmel/64x64/mean"):
             load(flags=flags, assignments=[f"features.backbones=['{other}']"])
+
+
+def test_one_fold_is_refused_where_held_out_scores_are_needed():
+    one, alone = "fit.calibration_folds=1", "features.backbones=['logmel']"
+    with pytest.raises(BadConfiguration, match=r"fused on a scale of held-out scores"):
+        load("default", assignments=[one])
+    with pytest.raises(BadConfiguration, match="nights"):
+        load("fast", assignments=[one, "fit.training=assumed_normal"])
+    assert load("default", assignments=[one, alone]).fit.calibration_folds == 1

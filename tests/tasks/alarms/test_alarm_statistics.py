@@ -17,7 +17,6 @@ def passport(scores, batches, folds=2):
     return {
         "calibration_scores": scores,
         "calibration_batches": batches,
-        "calibration_domains": [None] * len(scores),
         "settings": {"fit": {"calibration_folds": folds}},
     }
 
@@ -105,14 +104,16 @@ def test_abnormal_nights_and_folds_within_nights_are_no_reference():
     assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"], folds=4)).nights == ()
 
 
-def test_a_night_whose_model_was_not_calibrated_says_so_and_has_no_score():
+def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
+    """The table's p-values are the largest over domains, the reference nights' are not."""
     fan = {"site": None, "machine_type": "fan", "machine_id": "id_00", "condition": None}
     measured = {"batch": "2026-01-02", "status": "accepted", "rms_dbfs": -30.0, "clipped_fraction": 0.0, "label": None}
-    scored = {"in_training": False, "model_version": "v", "score": 1.0, "p_value": np.nan, "drift": 0.1}
+    scored = {"in_training": False, "model_version": "v", "p_value": 1.0, "drift": 0.1}
     recordings = pd.DataFrame([{"recording_id": name, **fan, **measured} for name in "ab"])
-    scores = pd.DataFrame([{"recording_id": name, **fan, **scored} for name in "ab"])
-    passports = {(Machine("fan", "id_00"), "v"): {**passport([], []), "training_recordings": ["c"]}}
+    scores = pd.DataFrame([{"recording_id": name, **fan, **scored, "score": 2.5} for name in "ab"])
+    passports = {(Machine("fan", "id_00"), "v"): {"calibration_scores": [1.0, 2.0, 3.0], "training_recordings": ["c"]}}
     (facts,) = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings()).to_dict("records")
-    assert facts["state"] is None
-    assert "fit.calibration_folds is 1" in facts["reason"]
-    assert np.isnan(facts["night_score"])
+    assert facts["night_score"] == pytest.approx(scipy.stats.norm.isf(2 / 4))
+    unranked = night_facts("2026-01-02", recordings, scores.assign(p_value=np.nan), passports, AlarmSettings())
+    assert np.isnan(unranked["night_score"][0])
+    assert unranked["reason"][0] == "none of its recordings has a score with a p-value"

@@ -19,7 +19,7 @@ from storage.errors import ModelIncompatible
 from storage.models import Machine, current_version, get_passport, put_model, set_current
 from storage.parts import list_parts
 from tasks.catalog import by_machine
-from tasks.detectors.calibration import threshold
+from tasks.detectors.calibration import p_values, threshold
 from tasks.detectors.fit import FitUnit, Variant, bounded, fit_version, load_model, variants
 from tasks.detectors.retrain import plan_retraining
 from tasks.detectors.roles import assign_roles
@@ -133,13 +133,14 @@ def test_a_version_is_its_training_set_settings_and_machine(fitted):
     others = [
         unit(fitted, training[1:]),
         unit(fitted, training.assign(content_tag=["another", *training["content_tag"][1:]])),
+        unit(fitted, training.assign(domain=["target", *training["domain"][1:]])),
         unit(fitted, training, OTHER),
         unit(fitted, training, Machine("fan", "id_00", condition="6_dB")),
         unit(fitted, training, variant=Variant("fake", "gmm", 1)),
         unit(fitted, training, variant=Variant("fake", "knn", 0)),
         unit(fitted, training, gmm_components=3),
     ]
-    assert len({first.version, *(other.version for other in others)}) == 8
+    assert len({first.version, *(other.version for other in others)}) == 9
     assert current_version(fitted.open_lake(), key_of(fitted), FAN) == first.version
 
 
@@ -205,6 +206,8 @@ def test_a_threshold_is_made_for_every_domain(tmp_path):
     (note,) = [note for note in passport["notes"] if "domain" in note]
     assert note == "domain target: 5 calibration recordings support no rate below 0.17; its highest score counts"
     tested = all_scores(work).query("~in_training")
+    np.testing.assert_array_equal(tested["p_value"], p_values(tested["score"].to_numpy(), np.array(scores), domains))
+    assert (tested["p_value"] > p_values(tested["score"].to_numpy(), np.array(scores))).any()
     assert ((tested["p_value"] <= 0.09) == (tested["decision"] == "abnormal")).all()
 
 
@@ -217,7 +220,8 @@ def test_one_fold_is_the_same_model_without_threshold_and_p_values(fitted, copie
         used = all_scores(work)["model_version"] == current_version(copied.open_lake(), key_of(work), FAN)
         scores[folds] = all_scores(work)[used].set_index("recording_id").sort_index()
     assert (passport["calibration_scores"], passport["threshold"]) == ([], None)
-    assert passport["threshold_reason"] == "0 calibration recordings support no rate below 1; asked for 0.4"
+    assert passport["threshold_reason"] == "no training recording was held out to make a threshold of"
+    assert passport["notes"] == []
     np.testing.assert_array_equal(scores[1]["score"], scores[3]["score"])
     unheard = ~scores[3]["in_training"]
     assert unheard.any()
