@@ -53,7 +53,7 @@ def test_with_the_test_files_removed_it_makes_the_same_choice(search, tmp_path, 
     monkeypatch.setattr(search, "VIEWS", {"full_scale": search.VIEWS["full_scale"]})  # else the old default is, too
     monkeypatch.setattr(search, "REPRESENTATIONS", (search.LOGMEL,))
     monkeypatch.setattr(search, "FUSIONS", ())
-    monkeypatch.setattr(search, "DETECTORS", {"knn 32": search.DETECTORS["knn 32"]})
+    monkeypatch.setattr(search, "DETECTORS", {"knn 64": search.DETECTORS["knn 64"]})
     criteria = []
     for archive in (whole, stripped):
         (machine,) = search.from_archives([str(archive)])
