@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 from recordings import tone, wav, write_zip
 
+from flows.settings import load
 from tasks.detectors.calibration import make_folds
 from tasks.detectors.machine_model import fit_machine_model
-from tasks.settings import FitSettings
+from tasks.settings import FitSettings, SpectrogramSettings
 
 SEARCH = Path(__file__).parents[3] / "benchmarks" / "search.py"
 
@@ -62,6 +63,17 @@ def test_with_the_test_files_removed_it_makes_the_same_choice(search, tmp_path, 
         criteria.append(search.machine_criteria(machine))
     assert criteria[0] == criteria[1]
     assert len(criteria[0]) == 1
+
+
+def test_the_default_preset_is_the_choice_of_the_whole_grid(search):
+    criteria = pd.read_csv(SEARCH.with_suffix(".csv"), index_col="setting")["criterion"]
+    assert sorted(criteria.index) == sorted(search.order())
+    assert criteria.notna().all()
+    view, backbone, detector = criteria.idxmax().split(" | ")
+    default = load("default")
+    assert default.features.backbones == (backbone,)
+    assert default.spectrogram == SpectrogramSettings(**search.VIEWS[view])
+    assert default.fit == FitSettings(**search.DETECTORS[detector])
 
 
 def test_every_target_recording_is_held_out_once_and_nothing_tested_is_trained_on(search):
