@@ -25,7 +25,7 @@ _SHARED = """
 exec "$0" -m prefect server start --host 127.0.0.1 --port "$1" --no-ui
 """
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-# A busy SQLite is answered 503, and every client of Prefect asks again.
+# A busy SQLite is answered 503, for which the server takes up to 60 s, and every client of Prefect asks again.
 _HTTP = urllib3.PoolManager(
     retries=urllib3.Retry(status=8, connect=0, read=0, status_forcelist=[503], backoff_factor=0.5, allowed_methods=None)
 )
@@ -33,7 +33,7 @@ _HTTP = urllib3.PoolManager(
 
 def ask(url: str, body: dict | None = None):
     """What an API of Prefect answers to a POST of `body`, or to a GET."""
-    answer = _HTTP.request("GET" if body is None else "POST", url, json=body, timeout=60)
+    answer = _HTTP.request("GET" if body is None else "POST", url, json=body, timeout=90)
     assert answer.status < 400, f"{url}: {answer.status} {answer.data.decode()}"
     return json.loads(answer.data or "null")
 
