@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
-from tasks.evaluation.auc_table import optional_text, to_frame
 from tasks.evaluation.summary_table import ALL_TYPES
 
 COLUMNS: dict[str, str] = {
@@ -31,6 +29,7 @@ COLUMNS: dict[str, str] = {
     "reason": "object",
 }
 _FACTS = ["machine_type", "machine_id", "site", "condition", "domain", "backbone", "detector", "seed"]
+_COUNTS = ["n_machines", "n_undefined", "n_normal", "alarms"]
 _POOLED = ["machine_type", "condition", "domain", "backbone", "detector", "seed"]
 
 
@@ -53,41 +52,36 @@ def calibration_table(auc: pd.DataFrame, stated_rate: float, confidence: float) 
     """
     tested = auc[auc["n_normal"] > 0]
     decided = tested["false_alarm_rate"].notna()
-    tested = tested.assign(
+    machines = tested[_FACTS].assign(
         n_machines=decided.astype(int),
         n_undefined=(~decided).astype(int),
-        n_judged=tested["n_normal"].where(decided, 0),
+        n_normal=tested["n_normal"].where(decided, 0),
         alarms=(tested["false_alarm_rate"] * tested["n_normal"]).round().where(decided, 0).astype(int),
     )
-    rows = [
-        _row(dict(zip(_FACTS, key, strict=True)), group, stated_rate, confidence)
-        for key, group in tested.groupby(_FACTS, dropna=False, sort=False)
-    ]
-    return to_frame([*rows, *_pooled(tested, stated_rate, confidence)], COLUMNS)
+    counts = [machines, _pooled(machines), _pooled(machines.assign(machine_type=ALL_TYPES))]
+    return _judged(pd.concat(counts, ignore_index=True), stated_rate, confidence)
 
 
-def _pooled(tested: pd.DataFrame, stated_rate: float, confidence: float) -> Iterator[dict[str, object]]:
-    for rows in (tested, tested.assign(machine_type=ALL_TYPES)):
-        for key, group in rows.groupby(_POOLED, dropna=False, sort=False):
-            names = dict(zip(_POOLED, key, strict=True))
-            yield _row({**names, "machine_id": None, "site": None}, group, stated_rate, confidence)
+def _pooled(machines: pd.DataFrame) -> pd.DataFrame:
+    return machines.groupby(_POOLED, dropna=False, sort=False)[_COUNTS].sum().reset_index()
 
 
-def _row(names: dict[str, object], group: pd.DataFrame, stated_rate: float, confidence: float) -> dict[str, object]:
-    alarms, n_normal = int(group["alarms"].sum()), int(group["n_judged"].sum())
-    facts = {
-        **{name: value if name == "seed" else optional_text(value) for name, value in names.items()},
-        "n_machines": int(group["n_machines"].sum()),
-        "n_undefined": int(group["n_undefined"].sum()),
-        "n_normal": n_normal,
-        "alarms": alarms,
-        "stated_rate": stated_rate,
-    }
-    if not n_normal:
-        undefined = dict.fromkeys(("observed_rate", "low", "high", "verdict"))
-        return facts | undefined | {"reason": "no decisions: no threshold, or scores are missing"}
+def _judged(counts: pd.DataFrame, stated_rate: float, confidence: float) -> pd.DataFrame:
+    """Each row's rate, its interval and what both say of the stated one; NaN and None where nothing was decided."""
+    alarms, n_normal = (counts[name].to_numpy(dtype=np.float64) for name in ("alarms", "n_normal"))
+    decided = n_normal > 0
     tail = (1 - confidence) / 2
-    low = float(betaincinv(alarms, n_normal - alarms + 1, tail)) if alarms else 0.0
-    high = float(betaincinv(alarms + 1, n_normal - alarms, 1 - tail)) if alarms < n_normal else 1.0
-    verdict = "more" if low > stated_rate else "fewer" if high < stated_rate else "as stated"
-    return facts | {"observed_rate": alarms / n_normal, "low": low, "high": high, "verdict": verdict, "reason": None}
+    low = np.where(alarms > 0, betaincinv(alarms, n_normal - alarms + 1, tail), 0.0)
+    high = np.where(alarms < n_normal, betaincinv(alarms + 1, n_normal - alarms, 1 - tail), 1.0)
+    verdict = pd.Series("as stated", counts.index).mask(low > stated_rate, "more").mask(high < stated_rate, "fewer")
+    judged = counts.assign(
+        stated_rate=stated_rate,
+        observed_rate=alarms / np.where(decided, n_normal, np.nan),
+        low=np.where(decided, low, np.nan),
+        high=np.where(decided, high, np.nan),
+        verdict=verdict.where(decided),
+        reason=pd.Series("no decisions: no threshold, or scores are missing", counts.index).mask(decided),
+    )
+    texts = [name for name, kind in COLUMNS.items() if kind == "object"]
+    judged[texts] = judged[texts].astype(object).where(judged[texts].notna(), None)
+    return judged[list(COLUMNS)].astype(COLUMNS)

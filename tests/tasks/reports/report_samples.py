@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 from datetime import UTC, datetime
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -53,6 +52,7 @@ def sample_report(
             notes += _notes(machine, backbone, detector)
     scores = pd.DataFrame(scores)
     auc = pd.DataFrame(auc)
+    tests = scores.assign(role="test").drop_duplicates(["recording_id", "seed"])
     return ReportInput(
         title="Humwatch",
         report_id="2026-11-22T023000Z-1f2e3d",
@@ -60,7 +60,7 @@ def sample_report(
         lake="s3://acoustics/lake",
         auc=auc,
         summary=_summary(auc),
-        comparisons=_comparisons(scores, models),
+        comparisons=comparisons_table(tests, scores, EvaluationSettings(), models),
         calibration=calibration_table(auc, 0.02, 0.95),
         published=published_table(auc),
         scores=scores,
@@ -172,16 +172,6 @@ def _notes(machine, backbone, detector) -> list[dict]:
     if not machine[7]:
         notes.append("threshold not supported: 12 calibration recordings support no rate below 0.077; asked for 0.02")
     return [{**_identity(machine), "backbone": backbone, "detector": detector, "note": note} for note in notes]
-
-
-def _comparisons(scores: pd.DataFrame, models) -> pd.DataFrame:
-    """Every model against every other: the grid of their backbones and detectors has models that were not run."""
-    assignments = scores.assign(role="test").drop_duplicates(["recording_id", "seed"])
-    backbones, detectors = (list(dict.fromkeys(names)) for names in zip(*models, strict=True))
-    table = comparisons_table(assignments, scores, EvaluationSettings(), list(product(backbones, detectors)))
-    run = set(models)
-    made = [{pair[:2], pair[2:]} <= run for pair in zip(*(table[name] for name in table.columns[5:9]), strict=True)]
-    return table[np.array(made, dtype=bool)].reset_index(drop=True)
 
 
 def _summary(auc: pd.DataFrame) -> pd.DataFrame:
