@@ -7,9 +7,18 @@ that ours replaces.
 import sys
 from types import ModuleType
 
-_nothing = ModuleType("skops.io._trusted_types")
-_nothing.__getattr__ = lambda _: []  # type: ignore[method-assign]
-sys.modules[_nothing.__name__] = _nothing
+
+class _TrustedTypes(ModuleType):
+    """Every list in it is empty."""
+
+    def __getattr__(self, name: str) -> list[str]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return []
+
+
+_NAME = "skops.io._trusted_types"
+sys.modules[_NAME] = _TrustedTypes(_NAME)
 
 from skops.io import dumps, loads  # noqa: E402 - as above
 

@@ -23,6 +23,7 @@ _PREFECT, _DASK = "TESTS_PREFECT_API", "TESTS_DASK_ADDRESS"
 FAKE = (
     *("--backbone", "fake", "--detector", "gmm", "--set", "images.image_size_px=64"),
     *("--set", "fit.pca_components=none", "--set", "fit.gmm_components=2"),
+    *("--set", "report.max_clips=0"),  # their pictures would take a third of a run's time
 )
 
 
@@ -42,14 +43,14 @@ class Ran:
         return pd.read_parquet(Path(self.summary["report"]).parent / f"{name}.parquet")
 
 
-def run_humwatch(*arguments, env=None, alone=False, before=()) -> Ran:
-    """Run `humwatch ... --json` in a process of its own.
+def run_humwatch(*arguments, env=None, alone=False, before=(), as_json=True) -> Ran:
+    """Run `humwatch ... --json` in a process of its own; `as_json=False` leaves the option out.
 
     To save starting them each time, runs share what they import and, even over several test processes, one Prefect
     server and one Dask scheduler with two workers, reached as a team reaches theirs; `alone=True` gives a run its own,
     the embedded ones, from a fresh interpreter. `before` is put before the command.
     """
-    given = [*map(str, arguments), "--json"]
+    given = [*map(str, arguments), *(["--json"] if as_json else [])]
     shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
     if not alone and not before and warm.can_run(env or {}, _warm_environment()):
         return Ran(*warm.run(given, {**shared, **(env or {})}))

@@ -116,10 +116,10 @@ def s3_server() -> Iterator[S3Server]:
 
 
 @contextmanager
-def s3_workers(env: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Run two Dask workers that know an S3 by its environment; yields the environment of runs that work there."""
+def s3_workers(env: dict[str, str], workers: int = 1) -> Iterator[dict[str, str]]:
+    """Run Dask workers that know an S3 by its environment; yields the environment of runs that work there."""
     options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": env}
-    with distributed.LocalCluster(n_workers=2, **options) as cluster:
+    with distributed.LocalCluster(n_workers=workers, **options) as cluster:
         yield {**env, "HUMWATCH_DASK__ADDRESS": cluster.scheduler_address}
 
 

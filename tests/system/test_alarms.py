@@ -19,7 +19,7 @@ from tasks.simulation import FleetPlan, simulate
 # 4 machines x 6 commissioning nights support no rate below 1 / 25.
 SETTINGS = (
     "fit.commissioning_nights=6", "fit.min_training_recordings=8", "alarms.false_alarm_rate=0.05",
-    "alarms.attention_rate=0.1", "report.max_clips=0",
+    "alarms.attention_rate=0.1",
 )  # fmt: skip
 FLEET = (*FAKE, *(part for setting in SETTINGS for part in ("--set", setting)))
 LAST = "2026-01-12"

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import FAKE, modification_times, run_humwatch, sorted_scores
+from conftest import FAKE, modification_times, prefect_api, run_humwatch, sorted_scores
 from recordings import machine, write_zip
 
 TABLES = ("auc", "summary", "scores", "rejected", "comparisons", "calibration", "published")
@@ -120,7 +120,8 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
     before = modification_times(lake)
     try:
         archive.write_bytes(bytes(data))
-        ran = run_humwatch("run", archive, "--lake", lake, *SMALL, "--workers", "1", env=_poison(tmp_path), alone=True)
+        environment = {**_poison(tmp_path), "PREFECT_API_URL": prefect_api()}
+        ran = run_humwatch("run", archive, "--lake", lake, *SMALL, "--workers", "1", env=environment, alone=True)
     finally:
         archive.write_bytes(original)
     assert ran.status == 0, ran.stderr
@@ -140,11 +141,8 @@ def test_the_poison_works(tmp_path):
         "made = Embedder(parse('fake'), given.features, given.images, given.spectrogram); "
         "made.embed(np.zeros((1, 64, 64), dtype=np.float32), np.array([64]))"
     )
-    command = [sys.executable, "-c", script]
-    assert subprocess.run(command, check=False).returncode == 0
-    ran = subprocess.run(
-        command, env={**os.environ, **_poison(tmp_path)}, stderr=subprocess.PIPE, text=True, check=False
-    )
+    environment = {**os.environ, **_poison(tmp_path)}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert "RuntimeError: poisoned backbone" in ran.stderr
 
 

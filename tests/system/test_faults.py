@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = (
     *FAKE,
-    *("--set", "images.window_frames=16", "--set", "images.window_hop_frames=16", "--set", "report.max_clips=0"),
+    *("--set", "images.window_frames=16", "--set", "images.window_hop_frames=16"),
     *("--set", "store.block_recordings=2", "--set", "store.chunk_recordings=2"),
     *("--set", "fit.commissioning_nights=1", "--set", "fit.min_training_recordings=8"),
 )

@@ -1,7 +1,7 @@
 """Killed at any point and run again, or run twice at once: the same scores, and nothing half done is taken for done.
 
-A run gets a process group of its own: the flow, its Dask workers and, when it is killed between the last shard and the
-mark, its Prefect server. It is watched from outside, by the objects in its lake, and the whole group is killed with
+A run gets a process group of its own: the flow, its Dask workers and, when it is killed after the last shard of the
+features, its Prefect server. It is watched from outside, by the objects in its lake, and the whole group is killed with
 SIGKILL at a moment named by objects that are there already and objects that are not there yet. When the run was faster
 than the watcher, it is begun again.
 """
@@ -180,7 +180,6 @@ MOMENTS: dict[str, tuple[str, Callable[[Undisturbed], Moment]]] = {
 def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: int, embedded: bool) -> None:
     """Start a run and kill all its processes when the moment has begun; an embedded one has a Prefect server too."""
     command = [sys.executable, "-m", "flows", "run", archive, "--lake", lake, *SMALL, f"--workers={workers}", "--json"]
-    # Embedded runs share a Prefect home, so each starts its server on a database whose last server was killed.
     if embedded:
         prefect = {"PREFECT_HOME": str(new_home(archive.parent / "prefect"))}
     else:
@@ -277,7 +276,8 @@ def test_a_killed_run_is_continued_to_the_same_scores(name, undisturbed, archive
     for number in range(TRIES):
         lake = lake_before(stage, undisturbed, tmp_path / f"lake-{number}")
         workers = 2 if stage in {"spectrograms", "features"} else 1  # two that write into one store, where they do
-        kill_at(moment, archive, lake, tmp_path / "log", workers=workers, embedded="last shard" in name)
+        embedded = name == "features, last shard written"
+        kill_at(moment, archive, lake, tmp_path / "log", workers=workers, embedded=embedded)
         if lake in moment:
             break
     else:

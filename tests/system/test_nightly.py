@@ -23,7 +23,7 @@ from tasks.simulation import FleetPlan, simulate
 FLEET = (
     *FAKE,
     *("--set", "fit.commissioning_nights=3", "--set", "fit.min_training_recordings=8"),
-    *("--set", "fit.false_alarm_rate=0.2", "--set", "report.max_clips=0"),
+    *("--set", "fit.false_alarm_rate=0.2"),
 )
 FAN, PUMP = ["fan id_00", "fan id_01"], ["pump id_00", "pump id_01"]
 WORK = ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored")

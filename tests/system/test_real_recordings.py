@@ -1,8 +1,5 @@
 """Real recordings: the bundled ones with real weights, and the larger archives where a developer has them."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,9 +12,8 @@ ARCHIVES = ("dcase2023_ToyCar.zip", "mimii_fan.zip", "dcase2020_samples.zip", "b
 
 
 def test_the_demo_prints_its_table_and_the_path_of_a_report(tmp_path):
-    command = [sys.executable, "-m", "flows", "demo", "--lake", str(tmp_path)]
-    ran = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
-    assert ran.returncode == 0, ran.stderr
+    ran = run_humwatch("demo", "--lake", tmp_path, as_json=False)
+    assert ran.status == 0, ran.stderr
     assert "features: " in ran.stderr, "no progress"
     assert "AUC by machine" in ran.stdout
     rows = [line for line in ran.stdout.splitlines() if "logmel" in line]

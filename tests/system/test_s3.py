@@ -18,7 +18,7 @@ from tasks.ingest.task import ingest_sources
 from tasks.settings import Settings
 from tasks.work import Work
 
-SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=8", "--set", "report.max_clips=0")
+SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=8")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dcase2023_ToyCar.zip"
 BLOCKS = {"plant.zip": 5, "ToyCar.zip": 8}  # of 8 recordings, each part for itself: 4 + 1, and 5 + 3
 

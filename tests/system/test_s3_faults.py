@@ -35,7 +35,7 @@ def proxy(server):
 
 @pytest.fixture(scope="module")
 def env(proxy):
-    with s3_workers(proxy.env) as env:
+    with s3_workers(proxy.env, workers=2) as env:
         yield env
 
 

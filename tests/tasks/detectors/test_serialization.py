@@ -79,7 +79,8 @@ def test_a_process_that_keeps_models_imports_neither_torch_nor_all_of_scikit_lea
         "import sys, numpy as np; from tasks.detectors.machine_model import fit_machine_model; "
         "from tasks.detectors.serialization import dumps, loads; from tasks.settings import FitSettings; "
         "windows = [np.eye(4, dtype=np.float32)[:, None]]; "
-        "loads(dumps(fit_machine_model('knn', windows, FitSettings(), 0, np.arange(4)).model)); print(*sys.modules)"
+        "loads(dumps(fit_machine_model('knn', windows, FitSettings(), 0, np.arange(4)).model)); print(*sys.modules); "
+        "import torch"  # which looks at every module there is
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert "skops.io" in ran.stdout.split()
