@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import warm
 from conftest import FAKE, Ran, modification_times, prefect_api, run_humwatch, sorted_scores
 from prefect_server import new_home
 from recordings import machine, wav, write_zip
@@ -177,37 +178,41 @@ MOMENTS: dict[str, tuple[str, Callable[[Undisturbed], Moment]]] = {
 }
 
 
+def begin(command: list[str], log: Path, *, embedded: bool) -> tuple[int, Callable[[], int | None]]:
+    """Begin a run, an embedded one with a Prefect server of its own; return its pid and what tells its exit status."""
+    if not embedded:
+        process = warm.begin(command, {"PREFECT_API_URL": prefect_api()}, str(log), str(log))
+        return process.pid, lambda: process.exitcode
+    environment = {**os.environ, "PREFECT_HOME": str(new_home(log.parent / "prefect"))}
+    with log.open("w") as file:
+        output = {"stdout": file, "stderr": file}
+        alone = subprocess.Popen([sys.executable, "-m", "flows", *command], env=environment, process_group=0, **output)
+    return alone.pid, alone.poll
+
+
 def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: int, embedded: bool) -> None:
-    """Start a run and kill all its processes when the moment has begun; an embedded one has a Prefect server too."""
-    command = [sys.executable, "-m", "flows", "run", archive, "--lake", lake, *SMALL, f"--workers={workers}", "--json"]
-    if embedded:
-        prefect = {"PREFECT_HOME": str(new_home(archive.parent / "prefect"))}
-    else:
-        prefect = {"PREFECT_API_URL": prefect_api()}
-    environment = {**os.environ, **prefect}
+    """Begin a run and kill all its processes when the moment has begun."""
+    command = ["run", str(archive), "--lake", str(lake), *SMALL, f"--workers={workers}", "--json"]
     deadline = time.monotonic() + TIMEOUT_S
-    with (
-        log.open("w") as file,
-        subprocess.Popen(command, env=environment, stdout=file, stderr=file, start_new_session=True) as process,
-    ):
-        try:
-            while not moment.begun(lake):
-                assert process.poll() is None, f"it ended before the moment: {log.read_text()}"
-                assert time.monotonic() < deadline, f"the moment never came: {log.read_text()}"
-                time.sleep(0.001)
-            # Held still, so that nothing happens and nobody is born while we look who has to die.
-            os.killpg(process.pid, signal.SIGSTOP)
-            family = psutil.Process(process.pid).children(recursive=True)
-            assert {os.getpgid(member.pid) for member in family} == {process.pid}
-            commands = [" ".join(member.cmdline()) for member in family]
-            assert sum("prefect.server" in command for command in commands) == embedded, commands
-            assert sum("spawn_main" in command for command in commands) == workers, commands
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    while any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family):
+    pid, status = begin(command, log, embedded=embedded)
+    try:
+        while not moment.begun(lake):
+            assert status() is None, f"it ended before the moment: {log.read_text()}"
+            assert time.monotonic() < deadline, f"the moment never came: {log.read_text()}"
+            time.sleep(0.001)
+        # Held still, so that nothing happens and nobody is born while we look who has to die.
+        os.killpg(pid, signal.SIGSTOP)
+        family = psutil.Process(pid).children(recursive=True)
+        assert {os.getpgid(member.pid) for member in family} == {pid}
+        commands = [" ".join(member.cmdline()) for member in family]
+        assert sum("prefect.server" in command for command in commands) == embedded, commands
+        assert sum("spawn_main" in command for command in commands) == workers, commands
+    finally:
+        os.killpg(pid, signal.SIGKILL)
+    while status() is None or any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family):
         assert time.monotonic() < deadline, family
         time.sleep(0.01)
+    assert status() == -signal.SIGKILL
 
 
 def lake_before(stage: str, undisturbed: Undisturbed, lake: Path) -> Path:

@@ -49,13 +49,14 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[int, 
 def begin(
     arguments: Sequence[str], environment: Mapping[str, str], stdout: str = os.devnull, stderr: str = os.devnull
 ) -> multiprocessing.process.BaseProcess:
-    """Begin a command under an environment, in a process that the caller joins, or kills."""
+    """Begin a command under an environment, in a process (and group) that the caller joins, or kills."""
     process = _CONTEXT.Process(target=_command, args=(list(arguments), dict(environment), stdout, stderr))
     process.start()
     return process
 
 
 def _command(arguments: list[str], environment: dict[str, str], stdout: str, stderr: str) -> None:
+    os.setsid()
     for number, path in ((1, stdout), (2, stderr)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
