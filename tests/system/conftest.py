@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import warm
 from chromium import chromium
-from prefect_server import new_home, start_shared
+from prefect_server import start_shared
 
 _PREFECT, _DASK = "TESTS_PREFECT_API", "TESTS_DASK_ADDRESS"
 FAKE = (
@@ -43,18 +43,17 @@ class Ran:
         return pd.read_parquet(Path(self.summary["report"]).parent / f"{name}.parquet")
 
 
-def run_humwatch(*arguments, env=None, alone=False, before=(), as_json=True) -> Ran:
+def run_humwatch(*arguments, env=None, before=(), as_json=True) -> Ran:
     """Run `humwatch ... --json` in a process of its own; `as_json=False` leaves the option out.
 
     To save starting them each time, runs share what they import and, even over several test processes, one Prefect
-    server and one Dask scheduler with two workers, reached as a team reaches theirs; `alone=True` gives a run its own,
-    the embedded ones, from a fresh interpreter. `before` is put before the command.
+    server and one Dask scheduler with two workers, reached as a team reaches theirs; with `dask.address=null` a run has
+    workers of its own. `before` is put before the command.
     """
     given = [*map(str, arguments), *(["--json"] if as_json else [])]
-    shared = {} if alone else {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
-    if not alone and not before and warm.can_run(env or {}, _warm_environment()):
+    shared = {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
+    if not before and warm.can_run(env or {}, _warm_environment()):
         return Ran(*warm.run(given, {**shared, **(env or {})}))
-    new_home(Path(os.environ["PREFECT_HOME"]))
     command = [*before, sys.executable, "-m", "flows", *given]
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)

@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from conftest import FAKE, modification_times, prefect_api, run_humwatch, sorted_scores
+from conftest import FAKE, modification_times, run_humwatch, sorted_scores
 from recordings import machine, write_zip
 
 TABLES = ("auc", "summary", "scores", "rejected", "comparisons", "calibration", "published")
+OWN_WORKER = ("--set", "dask.address=null", "--workers", "1")
 SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=4")
 
 
@@ -120,8 +121,7 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
     before = modification_times(lake)
     try:
         archive.write_bytes(bytes(data))
-        environment = {**_poison(tmp_path), "PREFECT_API_URL": prefect_api()}
-        ran = run_humwatch("run", archive, "--lake", lake, *SMALL, "--workers", "1", env=environment, alone=True)
+        ran = run_humwatch("run", archive, "--lake", lake, *SMALL, *OWN_WORKER, env=_poison(tmp_path))
     finally:
         archive.write_bytes(original)
     assert ran.status == 0, ran.stderr
@@ -200,7 +200,7 @@ def test_a_changed_recording_supersedes_the_old_one(lake, archive, tmp_path):
 
 
 def test_the_number_of_workers_changes_no_digit(first, archive, tmp_path):
-    ran = run_humwatch("run", archive, "--lake", tmp_path, *SMALL, "--workers", "1", alone=True)
+    ran = run_humwatch("run", archive, "--lake", tmp_path, *SMALL, *OWN_WORKER)
     assert ran.status == 0, ran.stderr
     assert sorted_scores(tmp_path) == sorted_scores(first[0])
 
