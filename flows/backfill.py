@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from pydantic import Field
 
+from flows.cluster import shared_workers
 from flows.fleet_flow import SettingsBySection, Uri, fleet_flow, night_run_name
 from flows.nightly import nightly
 from flows.pipeline import RunFailed
@@ -70,7 +71,8 @@ def backfill(
         "settings": settings,
     }
     if deployment is None:
-        return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in wanted])
+        with shared_workers():
+            return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in wanted])
     summary = RunSummary("backfill", lake)
     waiting: deque[tuple[date, FlowRun]] = deque()
     with get_client(sync_client=True) as client:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.cluster import shared_workers
 from flows.pipeline import STAGES, pipeline
 from flows.settings import PresetName, load
 from flows.summary import RunSummary
@@ -145,10 +146,11 @@ def benchmark(
         planned.append((column, work))
     if not planned:
         raise WeightsNotFound("; ".join(absent["reason"] for absent in summary.absent))
-    for column, work in planned:
-        ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
-        summary.parts.append(ran)
-        columns.append(replace(column, auc=read_evaluated(work.open_lake(), str(ran.evaluation_id), "auc")))
+    with shared_workers():
+        for column, work in planned:
+            ran = pipeline(work, sources, STAGES[:-1], f"benchmark {name}")
+            summary.parts.append(ran)
+            columns.append(replace(column, auc=read_evaluated(work.open_lake(), str(ran.evaluation_id), "auc")))
     works = [work for _, work in planned]
     opened = works[0].open_lake()
     ids = [str(part.evaluation_id) for part in summary.parts]

@@ -7,7 +7,9 @@ import importlib
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 
 import dask
 import distributed
@@ -33,14 +35,52 @@ WORKER_ENVIRONMENT = {
 """What a process that works on blocks should be started with: `deployments/Containerfile` has the same."""
 
 
+@dataclass
+class _Kept:
+    """The workers of the runs in a `shared_workers`; the stack ends them with it."""
+
+    stack: ExitStack
+    settings: DaskSettings | None = None
+    client: distributed.Client | None = None
+
+
+_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+
+
+@contextmanager
+def shared_workers() -> Iterator[None]:
+    """Let runs, one after the other, share the workers that the first of them begins, while the context lasts."""
+    with ExitStack() as stack:
+        token = _kept.set(_Kept(stack))
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
 @contextmanager
 def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     """Yield a client that is current in every thread of this process while the context lasts.
+
+    In `shared_workers` it is that of the run before, if that had the same settings and the client is still connected.
 
     Raises:
         StorageUnavailable: no scheduler answers at `dask.address`.
         BadConfiguration: `dask.address` is no address, or a worker of that scheduler has no Humwatch.
     """
+    kept = _kept.get()
+    if kept is None:
+        with _new_workers(settings) as client:
+            yield client
+        return
+    if kept.client is None or kept.client.status != "running" or kept.settings != settings:
+        kept.stack.close()
+        kept.client, kept.settings = kept.stack.enter_context(_new_workers(settings)), settings
+    yield kept.client
+
+
+@contextmanager
+def _new_workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     # Its chatter about connections is for debugging clusters, not for operators.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if settings.address:

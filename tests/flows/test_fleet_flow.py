@@ -1,11 +1,15 @@
 """What the flows of a fleet show in Prefect: forms, names, words left behind, progress."""
 
+from datetime import date
+
+import distributed
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Crashed, Failed
 from prefect.utilities.callables import parameter_schema
+from recordings import machine, write_zip
 
 from flows.backfill import backfill
 from flows.fleet_flow import _problems, night_run_name, without_credentials
@@ -82,3 +86,28 @@ def test_progress_is_told_at_most_once_in_a_while_and_at_the_end():
     long()
     (artifact,) = told
     assert (artifact.type, artifact.data, artifact.description) == ("progress", 100.0, "told: 4 of 4")
+
+
+def test_nights_that_are_run_here_share_their_workers(tmp_path, monkeypatch):
+    begun = []
+
+    class InThreads(distributed.LocalCluster):  # processes would take seconds to begin
+        def __init__(self, **options):
+            begun.append(self)
+            super().__init__(**{**options, "processes": False})
+
+    monkeypatch.setattr(distributed, "LocalCluster", InThreads)
+    for night in ("2026-01-01", "2026-01-02"):
+        (tmp_path / night).mkdir()
+        write_zip(tmp_path / night / "plant.zip", machine("fan/id_00", 4, 0, duration_s=2.5))
+    settings = {
+        "features": {"backbones": ["fake"]},
+        "images": {"image_size_px": 32},
+        "fit": {"detectors": ["knn"], "knn_neighbours": 1, "commissioning_nights": 1, "min_training_recordings": 2},
+        "dask": {"workers": 1},
+        "report": {"max_clips": 0},
+    }
+    first, last = date(2026, 1, 1), date(2026, 1, 2)
+    summary = backfill(str(tmp_path / "lake"), first, last, sources=[str(tmp_path)], settings=settings)
+    assert (summary.recordings_decoded, summary.recordings_scored) == (8, 8)
+    assert len(begun) == 1

@@ -9,7 +9,7 @@ from dask_cluster import dask_scheduler, dask_worker, wait_for
 from lakes import small
 from recordings import machine, write_zip
 
-from flows.cluster import WORKER_ENVIRONMENT, workers
+from flows.cluster import WORKER_ENVIRONMENT, shared_workers, workers
 from storage.errors import BadConfiguration
 from tasks.features.task import compute_features
 from tasks.ingest.task import ingest_sources
@@ -61,6 +61,25 @@ def test_own_workers_have_one_thread_and_one_heap_and_may_be_slow_to_end(monkeyp
         monkeypatch.delenv(name, raising=False)
     with workers(DaskSettings(workers=1)) as client:
         assert environment(client) == WORKER_ENVIRONMENT
+
+
+def test_runs_in_shared_workers_have_the_same_as_long_as_settings_and_connection_last(address):
+    own, team = DaskSettings(workers=1), DaskSettings(address=address)
+    with shared_workers():
+        with workers(own) as first:
+            pass
+        with workers(own) as again:
+            assert again is first
+            assert again.submit(sum, [1, 2]).result() == 3
+        with workers(team) as other:
+            assert first.status == "closed"
+        other.close()  # as when the scheduler is gone
+        with workers(team) as anew:
+            assert (anew is other, anew.status) == (False, "running")
+    assert anew.status == "closed"
+    with workers(team) as client:
+        pass
+    assert client.status == "closed"
 
 
 def test_workers_of_the_image_have_the_same_under_a_nanny(address, client, monkeypatch):
