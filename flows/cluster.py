@@ -37,7 +37,7 @@ WORKER_ENVIRONMENT = {
 
 @dataclass
 class _Kept:
-    """The workers of the runs in a `shared_workers`; the stack ends them with it."""
+    """The local workers of the runs in a `shared_workers`; the stack ends them with it."""
 
     stack: ExitStack
     settings: DaskSettings | None = None
@@ -49,7 +49,7 @@ _kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
 
 @contextmanager
 def shared_workers() -> Iterator[None]:
-    """Let runs, one after the other, share the workers that the first of them begins, while the context lasts."""
+    """Let runs, one after the other, share the local workers that the first of them begins, while the context lasts."""
     with ExitStack() as stack:
         token = _kept.set(_Kept(stack))
         try:
@@ -62,18 +62,19 @@ def shared_workers() -> Iterator[None]:
 def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     """Yield a client that is current in every thread of this process while the context lasts.
 
-    In `shared_workers` it is that of the run before, if that had the same settings and the client is still connected.
+    In `shared_workers` a local cluster is that of the run before, if that had the same settings. To a scheduler that is
+    there already every run connects anew, and looks at its workers.
 
     Raises:
         StorageUnavailable: no scheduler answers at `dask.address`.
         BadConfiguration: `dask.address` is no address, or a worker of that scheduler has no Humwatch.
     """
     kept = _kept.get()
-    if kept is None:
+    if kept is None or settings.address:
         with _new_workers(settings) as client:
             yield client
         return
-    if kept.client is None or kept.client.status != "running" or kept.settings != settings:
+    if kept.client is None or kept.settings != settings:
         kept.stack.close()
         kept.client, kept.settings = kept.stack.enter_context(_new_workers(settings)), settings
     yield kept.client

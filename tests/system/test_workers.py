@@ -63,23 +63,23 @@ def test_own_workers_have_one_thread_and_one_heap_and_may_be_slow_to_end(monkeyp
         assert environment(client) == WORKER_ENVIRONMENT
 
 
-def test_runs_in_shared_workers_have_the_same_as_long_as_settings_and_connection_last(address):
-    own, team = DaskSettings(workers=1), DaskSettings(address=address)
+def test_runs_in_shared_workers_have_the_same_local_ones_under_the_same_settings(address):
+    own = DaskSettings(workers=1)
     with shared_workers():
         with workers(own) as first:
             pass
+        with workers(DaskSettings(address=address)) as team:
+            pass
+        assert team.status == "closed"
         with workers(own) as again:
             assert again is first
             assert again.submit(sum, [1, 2]).result() == 3
-        with workers(team) as other:
-            assert first.status == "closed"
-        other.close()  # as when the scheduler is gone
-        with workers(team) as anew:
-            assert (anew is other, anew.status) == (False, "running")
-    assert anew.status == "closed"
-    with workers(team) as client:
+        with workers(DaskSettings(workers=1, blocks_in_flight=3)) as other:
+            assert (first.status, other.status) == ("closed", "running")
+    assert other.status == "closed"
+    with workers(own) as alone:
         pass
-    assert client.status == "closed"
+    assert alone.status == "closed"
 
 
 def test_workers_of_the_image_have_the_same_under_a_nanny(address, client, monkeypatch):
