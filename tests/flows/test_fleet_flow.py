@@ -1,4 +1,4 @@
-"""What the flows of a fleet show in Prefect: forms, names, words left behind, progress."""
+"""What the flows of a fleet show in Prefect: forms, names, words left behind, progress; and what nights share."""
 
 from datetime import date
 
