@@ -30,7 +30,7 @@ from tasks.reports.tables import records
 
 app = typer.Typer()
 benchmark_app = typer.Typer(
-    no_args_is_help=True, help="Published grids: their models on these recordings, in one table."
+    no_args_is_help=True, help="Published grids: their models on all recordings of a lake, in one table."
 )
 app.add_typer(benchmark_app, name="benchmark")
 
