@@ -74,7 +74,7 @@ VIEWS: dict[str, dict[str, Any]] = {
     "max 128 bands": {"reference": "max", "n_mels": 128},
 }
 # Tried as they are, in the first view: the default preset when the search was written, and MIMII's autoencoder.
-WHOLE = (("squeezenet1_1", "gmm"), ("logmel/64x64/mean", "dense_ae"))
+WHOLE = {"squeezenet1_1": "gmm", "logmel/64x64/mean": "dense_ae"}
 # A representation as in the settings, and after a space how its windows are pooled where it has any.
 LOGMEL = "logmel/{bands}x1/mean,std/recording"
 WINDOWS = tuple(f"logmel/{{bands}}x1/mean,std/window {pooling}" for pooling in ("mean", "top_k"))
@@ -248,11 +248,10 @@ def machine_criteria(normals: Normals) -> dict[str, float]:
     signals = [*normals.signals, *twins(normals, settings.spectrogram.sample_rate_hz)]
     for view, seen in VIEWS.items():
         spectrogram = settings.spectrogram.model_copy(update=seen)
-        whole = WHOLE if spectrogram == settings.spectrogram else ()
-        texts = {text: text.format(bands=spectrogram.n_mels).split(" ")[0] for text in REPRESENTATIONS}
-        distinct = dict.fromkeys([*texts.values(), *(text for text, _ in whole)])
-        features = embedded(signals, spectrogram, settings, list(distinct))
-        for text, name in whole:
+        whole = WHOLE if spectrogram == settings.spectrogram else {}
+        texts = {text: text.format(bands=spectrogram.n_mels).split(" ")[0] for text in (*REPRESENTATIONS, *whole)}
+        features = embedded(signals, spectrogram, settings, list(dict.fromkeys(texts.values())))
+        for text, name in whole.items():
             scores = round_scores(normals, features[text], FitSettings(detectors=(name,)), n_folds=1)
             found[named(view, (text,), name)] = criterion(normals, [fuse([each], "zscore") for each in scores])
         for name, changes in DETECTORS.items():
@@ -301,7 +300,7 @@ def order() -> list[str]:
             for view, name in product(VIEWS, DETECTORS)
             if is_in_grid(view, texts, fusion, name)
         ),
-        *(named("max", (text,), name) for text, name in WHOLE),
+        *(named("max", (text,), name) for text, name in WHOLE.items()),
     ]
 
 
