@@ -9,7 +9,7 @@ WORKERS ?= 3
 # Containers often set it; then every one of the hundreds of processes of the tests would compile the project anew.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test suite lint bench docs clean
+.PHONY: demo test suite check quick lint bench docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/humwatch demo
@@ -21,6 +21,13 @@ test: $(INSTALLED)
 suite: $(INSTALLED)
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report term:skip-covered
 
+# What a contributor runs before each commit: no servers, no browsers, nothing that takes ten seconds by itself.
+check: $(INSTALLED)
+	$(MAKE) --jobs 2 lint quick
+
+quick: $(INSTALLED)
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not slow" tests/storage tests/tasks tests/test_architecture.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -30,7 +37,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/speed.py
 
 docs: $(INSTALLED)
-	$(BIN)/python -m flows.settings_page > docs/settings.md
+	$(BIN)/python -m humwatch.flows.settings_page > docs/settings.md
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -26,11 +26,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binom
 
-from tasks.alarms.night_scores import Calibration, calibration_of, night_score
-from tasks.alarms.replay import Night, Verdict, replay
-from tasks.detectors.calibration import p_values
-from tasks.settings import AlarmSettings
-from tasks.simulation import FleetPlan, simulate
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.tasks.alarms.night_scores import Calibration, calibration_of, night_score
+from humwatch.tasks.alarms.replay import Night, Verdict, replay
+from humwatch.tasks.detectors.calibration import p_values
+from humwatch.tasks.settings import AlarmSettings
 
 Floats = NDArray[np.float64]
 
@@ -132,14 +132,14 @@ def detection(
     seeds: Sequence[int], sizes: Sequence[float], settings: AlarmSettings, onset: int = 10
 ) -> Iterator[list[str]]:
     """Yield a row for each shape and size of a lasting shift of all recordings of every tenth machine."""
-    within = (1, 3, 5, 7, 10, 14, 21)
+    restricted_to = (1, 3, 5, 7, 10, 14, 21)
     for shape in SHAPES[:3]:
         for size in sizes:
             delays: list[float] = []
             errors: list[int] = []
             noticed: list[float] = []
             for seed in seeds:
-                scores = scores_of(shape, np.random.default_rng(seed), COMMISSIONING + onset + max(within))
+                scores = scores_of(shape, np.random.default_rng(seed), COMMISSIONING + onset + max(restricted_to))
                 shifted = slice(0, MACHINES // 10)
                 spread = scores[shifted, :COMMISSIONING].std(axis=(1, 2))
                 scores[shifted, COMMISSIONING + onset :] += size * spread[:, None, None]
@@ -155,7 +155,7 @@ def detection(
                     if np.isfinite(delay):
                         dated = verdicts[onset + int(delay) - 1].onset[machine]
                         errors.append(int(str(dated).split()[1]) - COMMISSIONING - onset)
-            shares = [f"{np.mean(np.array(delays) <= nights):.2f}" for nights in within]
+            shares = [f"{np.mean(np.array(delays) <= nights):.2f}" for nights in restricted_to]
             error = "/".join(f"{value:+.0f}" for value in np.quantile(errors, (0.1, 0.5, 0.9))) if errors else ""
             yield [shape.name.partition(" ")[0], f"{size:g}", f"{np.mean(np.array(noticed) <= 1):.2f}", *shares, error]
 
@@ -195,7 +195,7 @@ def fleet_run(plan: FleetPlan, rate: float, backbone: str, root: Path) -> pd.Dat
     fleet = simulate(plan, root / "nights", workers=2)
     settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.window_frames=32",
                 "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
-    command = [sys.executable, "-m", "flows", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
+    command = [sys.executable, "-m", "humwatch", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
                "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
     for assignment in settings:
         command += ["--set", assignment]

@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 from search import Normals, embedded, from_archives, simulated, twins
 
-from flows.settings import load
-from tasks.detectors.calibration import make_folds, threshold
-from tasks.detectors.machine_model import FittedMachine, fit_machine_model
-from tasks.features.representations import parse
-from tasks.settings import Settings
+from humwatch.flows.presets import load
+from humwatch.tasks.detectors.calibration import make_folds, threshold
+from humwatch.tasks.detectors.machine_model import FittedMachine, fit_machine_model
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import Settings
 
 RATES = (0.01, 0.02, 0.05, 0.1)
 SETTINGS = {

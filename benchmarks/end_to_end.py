@@ -66,7 +66,7 @@ def main() -> None:
         write_archive(archive, given.recordings)
         naive_wall, naive_used, _ = timed([sys.executable, str(PEERS), str(archive), "--backbone", given.backbone])
         table.add_row("naive, 224 px", f"{naive_wall:.0f}", f"{naive_used:.0f}", "1", "1")
-        run = [sys.executable, "-m", "flows", "run", str(archive), "--json", "--set", "features.device=cpu"]
+        run = [sys.executable, "-m", "humwatch", "run", str(archive), "--json", "--set", "features.device=cpu"]
         paper = ["--backbone", given.backbone, "--set", "features.random_weights=true", "--detector", "gmm",
                  "--set", "fit.pca_components=none"]  # fmt: skip
         runs = (

@@ -31,18 +31,18 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from tasks.detectors.calibration import make_folds, threshold
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.explanation.explain import REFERENCE_RECORDINGS
-from tasks.explanation.reference import Reference
-from tasks.explanation.relevance import marked_area, relevance_map
-from tasks.features.embed import Embedder
-from tasks.features.representations import parse
-from tasks.settings import Settings
-from tasks.simulation.faults import FAULTS_OF, Fault
-from tasks.simulation.fleet import FleetPlan, fault_of
-from tasks.simulation.recordings import render_take
-from tasks.spectrograms.logmel import LogMel
+from humwatch.flows.simulation.faults import FAULTS_OF, Fault
+from humwatch.flows.simulation.fleet_plan import FleetPlan, fault_of
+from humwatch.flows.simulation.recordings import render_take
+from humwatch.tasks.detectors.calibration import make_folds, threshold
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.explanation.explain import REFERENCE_RECORDINGS
+from humwatch.tasks.explanation.reference import Reference
+from humwatch.tasks.explanation.relevance import marked_area, relevance_map
+from humwatch.tasks.features.embed import Embedder
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import Settings
+from humwatch.tasks.spectrograms.logmel import LogMel
 
 SETTINGS = Settings()
 DETECTOR = SETTINGS.fit.detectors[0]

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from watching import ROLES, peak_memory
 
-from tasks.simulation import FleetPlan, simulate_labelled
+from humwatch.flows.simulation import FleetPlan, simulate_labelled
 
 
 def run(recordings: int, folder: Path, options: list[str]) -> tuple[dict[str, int], dict[str, object], float]:
@@ -29,7 +29,7 @@ def run(recordings: int, folder: Path, options: list[str]) -> tuple[dict[str, in
     command = [
         sys.executable,
         "-m",
-        "flows",
+        "humwatch",
         "run",
         str(source),
         "--lake",

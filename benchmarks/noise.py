@@ -20,9 +20,9 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from tasks.settings import AUTOENCODER_NAMES
-from tasks.simulation import FleetPlan, simulate_labelled
-from tasks.simulation.machine_types import MACHINE_TYPES
+from humwatch.flows.simulation import FleetPlan, simulate_labelled
+from humwatch.flows.simulation.machine_types import MACHINE_TYPES
+from humwatch.tasks.settings import AUTOENCODER_NAMES
 
 LEADING = ("gmm", "ocsvm")
 
@@ -45,7 +45,7 @@ def write_archives(folder: Path, given: argparse.Namespace) -> list[Path]:
 
 def run(archives: list[Path], lake: str, options: list[str]) -> Path:
     """Run the benchmark; return the folder of its tables."""
-    command = [sys.executable, "-m", "flows", "benchmark", "mimii", *map(str, archives), "--lake", lake, "--json"]
+    command = [sys.executable, "-m", "humwatch", "benchmark", "mimii", *map(str, archives), "--lake", lake, "--json"]
     ran = subprocess.run([*command, *options], check=True, stdout=subprocess.PIPE, text=True)
     return Path(json.loads(ran.stdout)["report"]).parent
 

@@ -23,7 +23,7 @@ from sklearn.mixture import GaussianMixture
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from tasks.features.vision import models, torchvision
+from humwatch.tasks.weights.vision import models, torchvision
 
 RATE_HZ, N_FFT, N_MELS, WINDOW, HOP_WINDOW = 16_000, 1024, 64, 64, 32
 

@@ -43,21 +43,21 @@ from rich.console import Console
 from rich.table import Table
 from watching import peak_memory
 
-from flows.cluster import workers
-from flows.nightly import night_work
-from storage.inventory import take_inventory
-from storage.lake import Lake
-from storage.parts import create_part, list_parts
-from storage.tables import HEALTH, RECORDINGS, create_table
-from tasks.detectors.task import fit_models
-from tasks.evaluation.kept import evaluate
-from tasks.features.task import compute_features
-from tasks.ingest.listing import recording_id
-from tasks.ingest.task import ingest_sources
-from tasks.scoring.task import score_recordings
-from tasks.settings import DaskSettings
-from tasks.simulation import FleetPlan, simulate
-from tasks.spectrograms.task import compute_spectrograms
+from humwatch.flows.cluster import workers
+from humwatch.flows.nightly import night_run
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.storage.inventory import take_inventory
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import create_part, list_parts
+from humwatch.storage.tables import HEALTH, RECORDINGS, create_table
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.evaluation.store import evaluate
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.recording_rows import recording_id
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.scoring.task import score_recordings
+from humwatch.tasks.settings import DaskSettings
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 STAGES = ("ingest", "spectrograms", "features", "fit", "score", "evaluate", "report")
 FIRST = date(2026, 1, 1)
@@ -116,7 +116,7 @@ def run_nights(fleet: Fleet, processes: int) -> Figures:
         begun = time.perf_counter()
         for night in fleet.nights:
             fleet.arrive(night)
-            command = [sys.executable, "-m", "flows", "nightly", str(fleet.source), "--lake", str(lake), "--json"]
+            command = [sys.executable, "-m", "humwatch", "nightly", str(fleet.source), "--lake", str(lake), "--json"]
             options = [part for assignment in assignments for part in ("--set", assignment)]
             address = client.scheduler.address
             ran = subprocess.run(
@@ -138,8 +138,8 @@ def _warm() -> None:
     """Import on a worker what its units will."""
     import skops.io  # noqa: F401, PLC0415
 
-    import tasks.detectors.fit  # noqa: PLC0415
-    import tasks.features.embed  # noqa: F401, PLC0415
+    import humwatch.tasks.detectors.fit  # noqa: PLC0415
+    import humwatch.tasks.features.embed  # noqa: F401, PLC0415
 
 
 def _timing(database: Path, units: list[tuple[float, float]], processes: int, summary: dict[str, Any]) -> Figures:
@@ -207,10 +207,10 @@ def count_requests(fleet: Fleet) -> Figures:
         "features": compute_features.fn,
         "fit": fit_models.fn,
         "score": score_recordings.fn,
-        "evaluate": lambda work: evaluate(work.open_lake(), work),
+        "evaluate": evaluate,
     }
     for night in fleet.nights:
-        work = night_work("counted://lake", date.fromisoformat(night), None, "default", settings)
+        work = night_run("counted://lake", date.fromisoformat(night), None, "default", settings)
         counting.upload(fleet.folder / "all" / night, f"plant/nights/{night}")
         counts: dict[str, counting.Counts] = {}
         with counting.counted() as counts["ingest"]:
@@ -223,7 +223,7 @@ def count_requests(fleet: Fleet) -> Figures:
     for stage, seen in counts.items():
         if stage != "fit":
             figures |= seen.figures(stage)
-    catalog = work.catalog(work.open_lake())
+    catalog = work.catalog()
     needed = catalog.recordings.loc[catalog.recordings["batch"] == fleet.nights[-1], "size_bytes"].sum()
     return figures | {"source bytes read a byte needed": counts["spectrograms"].source_bytes / needed}
 
@@ -233,7 +233,7 @@ def measure_history(nights: int, machines: int) -> Figures:
     lake_uri = tempfile.mkdtemp(prefix="humwatch-history-")
     try:
         lake = Lake.open(lake_uri)
-        work = night_work(lake_uri, FIRST, None, "default", SETTINGS)
+        work = night_run(lake_uri, FIRST, None, "default", SETTINGS)
         types = ("fan", "pump", "slider", "valve")
         for day in range(nights):
             for kind in types:
@@ -275,12 +275,12 @@ def look_at(lake_uri: str, night: date) -> None:
     """Print what the first and the second look at a night cost a process of its own."""
     import resource  # noqa: PLC0415
 
-    work = night_work(lake_uri, night, None, "default", SETTINGS)
+    work = night_run(lake_uri, night, None, "default", SETTINGS)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(2):
         begun = time.perf_counter()
-        work.catalog(work.open_lake())
+        work.catalog()
         seconds.append(time.perf_counter() - begun)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({"first look, s": seconds[0], "later looks, s": seconds[1], "memory, MB": (peak - before) / 1e3}))

@@ -43,23 +43,23 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import hmean
 
-from storage.lake import Lake
-from storage.sources.reading import read_members
-from tasks.catalog import current_recordings
-from tasks.detectors.calibration import make_folds
-from tasks.detectors.machine_model import MachineModel, fit_machine_model
-from tasks.evaluation.metrics import auc, pauc
-from tasks.features.embed import Embedder
-from tasks.features.representations import parse
-from tasks.ingest.listing import member_of
-from tasks.ingest.task import ingest_sources
-from tasks.settings import FitSettings, Settings, SpectrogramSettings
-from tasks.simulation.faults import FaultKind, add_fault, draw_fault
-from tasks.simulation.fleet import FleetPlan, machine_of
-from tasks.simulation.recordings import render_take
-from tasks.spectrograms.decode import decode, resample, select_channel
-from tasks.spectrograms.logmel import LogMel
-from tasks.work import Work
+from humwatch.flows.simulation.faults import FaultKind, add_fault, draw_fault
+from humwatch.flows.simulation.fleet_plan import FleetPlan, machine_of
+from humwatch.flows.simulation.recordings import render_take
+from humwatch.storage.lake import Lake
+from humwatch.storage.sources.reading import read_members
+from humwatch.tasks.detectors.calibration import make_folds
+from humwatch.tasks.detectors.machine_model import MachineModel, fit_machine_model
+from humwatch.tasks.evaluation.metrics import auc, pauc
+from humwatch.tasks.features.embed import Embedder
+from humwatch.tasks.ingest.recording_rows import member_of
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.catalog import current_recordings
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.settings import FitSettings, Settings, SpectrogramSettings
+from humwatch.tasks.spectrograms.decode import decode, resample, select_channel
+from humwatch.tasks.spectrograms.logmel import LogMel
 
 SIZES = (0.02, 0.04, 0.08)
 SIMULATED_SEED = 11
@@ -130,7 +130,7 @@ def from_archives(sources: Sequence[str]) -> Iterator[Normals]:
     with tempfile.TemporaryDirectory() as root:
         lake = Lake.open(root)
         settings = Settings()
-        ingest_sources.fn(Work(lake.uri, settings), list(sources))
+        ingest_sources.fn(Run(lake.uri, settings), list(sources))
         listed, _ = current_recordings(lake)
         wanted = listed[(listed["split"] == "train") & (listed["label"] == "normal") & listed["reason"].isna()]
         # names and not ids: nothing may depend on what else the archive holds

@@ -1,7 +1,7 @@
 """Every stage beside its peers and the machine's limits, in one run: `python benchmarks/speed.py [--device cuda]`.
 
-One thread, in the environment of a worker (`flows.cluster.WORKER_ENVIRONMENT`), for the peers, too. Each row is one
-piece of work done by all its contenders in turn, so many rounds; the figure is the median. On a CPU what is measured is
+One thread, in the environment of a worker (`WORKER_ENVIRONMENT` of flows/cluster.py), for the peers, too. Each row is
+one piece of work done by all its contenders in turn, so many rounds; the figure is the median. On a CPU it is of
 processor time, which neighbours on a shared machine disturb less than the clock.
 """
 
@@ -31,24 +31,24 @@ from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 from torch.utils.flop_counter import FlopCounterMode
 
-from flows.cluster import WORKER_ENVIRONMENT
-from storage.sources import read_members
-from storage.sources.zip_archive import list_zip
-from tasks.detectors.autoencoders import fit_autoencoder
-from tasks.detectors.detectors import fit_detector
-from tasks.detectors.networks import PATCH
-from tasks.features.backbones import build
-from tasks.features.embed import BATCH_SIZES, Embedder
-from tasks.features.images import ImageMaker
-from tasks.features.representations import parse
-from tasks.features.windows import cut
-from tasks.settings import FeatureSettings, FitSettings, ImageSettings, SpectrogramSettings
-from tasks.spectrograms.decode import decode, select_channel
-from tasks.spectrograms.logmel import LogMel
+from humwatch.flows.cluster import WORKER_ENVIRONMENT
+from humwatch.storage.sources import read_members
+from humwatch.storage.sources.zip_archive import list_zip
+from humwatch.tasks.detectors.detectors import fit_detector
+from humwatch.tasks.detectors.kinds.autoencoders import fit_autoencoder
+from humwatch.tasks.detectors.kinds.networks import PATCH
+from humwatch.tasks.features.backbones import build
+from humwatch.tasks.features.embed import BATCH_SIZES, Embedder
+from humwatch.tasks.features.images import ImageMaker
+from humwatch.tasks.features.windows import cut
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import FeatureSettings, FitSettings, ImageSettings, SpectrogramSettings
+from humwatch.tasks.spectrograms.decode import decode, select_channel
+from humwatch.tasks.spectrograms.logmel import LogMel
 
 RATE_HZ, DURATION_S, CHANNELS, FILES = 16_000, 10, 8, 4
 _ONE_BY_ONE = 8  # images the eager peer is timed on
-Work = Callable[[], object]
+Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Row:
     stage: str
     unit: str
     peer: str
-    ours: Work
-    theirs: Work
+    ours: Run
+    theirs: Run
     units: int
     target: float | None = None
     note: str = ""
@@ -215,14 +215,14 @@ def limits(device: str, rounds: int) -> tuple[float, list[str]]:
                   f"reading memory: {len(memory) / reading / 1e9:.1f} GB/s"]  # fmt: skip
 
 
-def measure(contenders: dict[str, Work], rounds: int, device: str) -> dict[str, float]:
+def measure(contenders: dict[str, Run], rounds: int, device: str) -> dict[str, float]:
     """Return the median seconds of each; they take turns, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     clock = time.process_time if device == "cpu" else time.perf_counter
     for turn in range(rounds + 1):
-        for name, work in contenders.items():
+        for name, run in contenders.items():
             begun = clock()
-            work()
+            run()
             if device == "cuda":
                 torch.cuda.synchronize()
             if turn:
@@ -265,7 +265,7 @@ def main() -> None:
         for row in rows:
             if given.only not in row.stage:
                 continue
-            contenders: dict[str, Work] = {"ours": row.ours, "theirs": row.theirs}
+            contenders: dict[str, Run] = {"ours": row.ours, "theirs": row.theirs}
             if row.flops and given.device == "cpu":
                 square = torch.rand(1024, 1024)
                 contenders["matrix"] = lambda square=square: square @ square

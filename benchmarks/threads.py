@@ -1,6 +1,6 @@
 """Two workers of one thread against one of two, alone and beside busy neighbours: `python benchmarks/threads.py`.
 
-The last row is the first without `flows.cluster.WORKER_ENVIRONMENT`'s heap: glibc's own way with large arrays.
+The last row is the first without `humwatch.flows.cluster.WORKER_ENVIRONMENT`'s heap: glibc's own way with large arrays.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from flows.cluster import WORKER_ENVIRONMENT
+from humwatch.flows.cluster import WORKER_ENVIRONMENT
 
 _WORK = """
 import sys, numpy as np, torch
-from tasks.features.embed import Embedder
-from tasks.features.representations import parse
-from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+from humwatch.tasks.features.embed import Embedder
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
 rows, threads = map(int, sys.argv[1:3])
 made = Embedder(parse(sys.argv[3]), FeatureSettings(random_weights=True, device="cpu"), ImageSettings(),
                 SpectrogramSettings())

@@ -44,6 +44,6 @@ def _role(process: psutil.Process) -> str:
     command = " ".join(process.cmdline())
     if "prefect" in command and "uvicorn" in command:
         return "Prefect server"
-    if "-m flows" in command:
+    if "-m humwatch" in command:
         return "flow"
     return "Dask worker" if "spawn_main" in command or "forkserver" in command else "other"

@@ -13,14 +13,16 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from pydantic import Field
 
-from flows.cluster import shared_workers
-from flows.fleet_flow import SettingsBySection, Uri, fleet_flow, night_run_name
-from flows.nightly import nightly
-from flows.pipeline import RunFailed
-from flows.settings import PresetName
-from flows.summary import Problem, RunSummary
-from storage.keys import digest
-from tasks.work import Work
+from humwatch.flows.cluster import shared_workers
+from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow, night_run_name
+from humwatch.flows.nightly import nightly
+from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.presets import PresetName
+from humwatch.flows.summary import Problem, RunSummary
+from humwatch.storage.naming import digest
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.waiting import waiting_by_night
 
 _POLL_S = 2.0
 
@@ -62,7 +64,7 @@ def backfill(
         BadConfiguration, WeightsNotFound: as for `nightly`.
         RunFailed: a night could not be done; on a deployment all the others were.
     """
-    wanted = nights(first, last, newest_first=newest_first)
+    dates = nights(first, last, newest_first=newest_first)
     given: dict[str, Any] = {
         "lake": lake,
         "sources": list(sources),
@@ -72,11 +74,11 @@ def backfill(
     }
     if deployment is None:
         with shared_workers():
-            return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in wanted])
+            return RunSummary.of_nights(lake, [nightly(**given, night=night) for night in dates])
     summary = RunSummary("backfill", lake)
     waiting: deque[tuple[date, FlowRun]] = deque()
     with get_client(sync_client=True) as client:
-        for night in wanted:
+        for night in dates:
             if len(waiting) == at_once:
                 _finish(client, *waiting.popleft(), summary)
             waiting.append((night, _run_of(deployment, {**given, "night": night.isoformat()})))
@@ -87,23 +89,31 @@ def backfill(
     return summary
 
 
-def plan_backfill(work: Work, wanted: Sequence[date]) -> list[dict[str, Any]]:
-    """Return, for every night, how many recordings the lake holds in scope and how many are not decoded yet."""
-    rows = work.scope.recordings(work.history(work.open_lake()).history)
+def plan_backfill(run: Run, dates: Sequence[date]) -> list[dict[str, Any]]:
+    """Return, for every night, how many recordings the lake holds in scope, and what is missing of them.
+
+    `pending` are not decoded yet; `not_embedded` and `not_scored` are those that a stage after that waits for (of the
+    latter, those of machines with a model).
+    """
+    names = [night.isoformat() for night in dates]
+    missing = waiting_by_night(run.scoped(Scope(frozenset(names), run.scope.machines)))
+    rows = run.scope.recordings(run.history().rows)
     return [
         {
-            "night": night.isoformat(),
-            "recordings": int((rows["batch"] == night.isoformat()).sum()),
-            "pending": int(((rows["batch"] == night.isoformat()) & (rows["status"] == "pending")).sum()),
+            "night": night,
+            "recordings": int((rows["batch"] == night).sum()),
+            "pending": missing[night]["spectrograms"],
+            "not_embedded": missing[night]["features"],
+            "not_scored": missing[night]["score"],
         }
-        for night in wanted
+        for night in names
     ]
 
 
 def nights(first: date, last: date, *, newest_first: bool = False) -> list[date]:
     """Return every date from `first` to `last`, both included."""
-    found = [first + timedelta(days=day) for day in range((last - first).days + 1)]
-    return found[::-1] if newest_first else found
+    dates = [first + timedelta(days=day) for day in range((last - first).days + 1)]
+    return dates[::-1] if newest_first else dates
 
 
 def _run_of(deployment: str, parameters: dict[str, Any]) -> FlowRun:

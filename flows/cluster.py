@@ -15,8 +15,8 @@ import dask
 import distributed
 from distributed.comm.core import connect
 
-from storage.errors import BadConfiguration, StorageUnavailable
-from tasks.settings import DaskSettings
+from humwatch.storage.errors import BadConfiguration, StorageUnavailable
+from humwatch.tasks.settings import DaskSettings
 
 _TIMEOUT_S = 10
 WORKER_ENVIRONMENT = {
@@ -36,26 +36,26 @@ WORKER_ENVIRONMENT = {
 
 
 @dataclass
-class _Kept:
-    """The local workers of the runs in a `shared_workers`; the stack ends them with it."""
+class _SharedCluster:
+    """The local cluster reused by consecutive runs; closed when `shared_workers` exits."""
 
     stack: ExitStack
     settings: DaskSettings | None = None
     client: distributed.Client | None = None
 
 
-_kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
+_shared: ContextVar[_SharedCluster | None] = ContextVar("_kept", default=None)
 
 
 @contextmanager
 def shared_workers() -> Iterator[None]:
     """Let runs, one after the other, share the local workers that the first of them begins, while the context lasts."""
     with ExitStack() as stack:
-        token = _kept.set(_Kept(stack))
+        token = _shared.set(_SharedCluster(stack))
         try:
             yield
         finally:
-            _kept.reset(token)
+            _shared.reset(token)
 
 
 @contextmanager
@@ -69,15 +69,15 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
         StorageUnavailable: no scheduler answers at `dask.address`.
         BadConfiguration: `dask.address` is no address, or a worker of that scheduler has no Humwatch.
     """
-    kept = _kept.get()
-    if kept is None or settings.address:
+    shared = _shared.get()
+    if shared is None or settings.address:
         with _new_workers(settings) as client:
             yield client
         return
-    if kept.client is None or kept.settings != settings:
-        kept.stack.close()
-        kept.client, kept.settings = kept.stack.enter_context(_new_workers(settings)), settings
-    yield kept.client
+    if shared.client is None or shared.settings != settings:
+        shared.stack.close()
+        shared.client, shared.settings = shared.stack.enter_context(_new_workers(settings)), settings
+    yield shared.client
 
 
 @contextmanager
@@ -86,7 +86,7 @@ def _new_workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if settings.address:
         try:
-            asyncio.run(_knock(settings.address))
+            asyncio.run(_check_reachable(settings.address))
             client = distributed.Client(settings.address, timeout=f"{_TIMEOUT_S}s")
         except ValueError as error:
             raise BadConfiguration(f"dask.address {settings.address!r} is no address: {error}") from error
@@ -121,8 +121,8 @@ def _new_workers(settings: DaskSettings) -> Iterator[distributed.Client]:
                 cluster.close()
 
 
-async def _knock(address: str) -> None:
-    """Connect once without a client.
+async def _check_reachable(address: str) -> None:
+    """Connect once, without a client, to see whether a scheduler answers.
 
     A client that fails to connect is closed by the garbage collector, which hangs the process when it comes while
     another is started: both take the same lock (distributed.utils.LoopRunner).
@@ -134,7 +134,7 @@ async def _knock(address: str) -> None:
 
 def _require_humwatch(client: distributed.Client) -> None:
     """Refuse workers that could not even read what is sent to them: they die of it, and the run would wait forever."""
-    said = client.run(importlib.import_module, "tasks.worker", on_error="return")
+    said = client.run(importlib.import_module, "humwatch.tasks.execution.worker", on_error="return")
     for worker, error in said.items():
         if isinstance(error, ImportError):
             raise BadConfiguration(f"the Dask worker {worker} has no Humwatch: install it there ({error})")

@@ -18,10 +18,10 @@ from prefect.events import emit_event
 from prefect.flows import Flow, FlowStateHook
 from pydantic import Field
 
-from flows.pipeline import RunFailed
-from flows.summary import Problem
-from storage.errors import HumwatchError
-from storage.keys import digest
+from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.summary import Problem
+from humwatch.storage.errors import HumwatchError
+from humwatch.storage.naming import digest
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,7 +38,7 @@ def fleet_flow(name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Flow[P, R]:
         description = (inspect.getdoc(function) or "").split("\n\n")[0]
-        hooks: list[FlowStateHook[..., Any]] = [leave_word]
+        hooks: list[FlowStateHook[..., Any]] = [record_failure]
         return prefect.flow(
             name=name, description=description, flow_run_name=run_name, on_failure=hooks, on_crashed=hooks
         )(function)
@@ -58,7 +58,7 @@ def night_run_name(flow_name: str, night: object, lake: str) -> str:
     return f"{flow_name} {night} {PurePosixPath(lake).name}"
 
 
-def leave_word(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def record_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Leave the problems of a failed or crashed run as an artifact on it, and as an event for automations.
 
     The event `humwatch.run.failed` is about the resource `humwatch.lake.<hash of the lake's URI>`; its payload is flow,

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from flows.fleet_flow import SettingsBySection, Uri, fleet_flow
-from flows.pipeline import run_stages, running
-from flows.settings import PresetName, load
-from flows.summary import RunSummary
-from tasks.catalog import silent_machines
-from tasks.nights import newest_night, open_nights
-from tasks.scope import Scope
-from tasks.work import Work
+from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow
+from humwatch.flows.pipeline import run_stages, running
+from humwatch.flows.presets import PresetName, load
+from humwatch.flows.summary import RunSummary
+from humwatch.tasks.plan.catalog import silent_machines
+from humwatch.tasks.plan.open_nights import newest_night, open_nights
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
 
 # On a fleet nobody labels its recordings: each machine's commissioning window is taken for normal.
 _UNLABELLED = {"fit": {"training": "assumed_normal"}}
 
 
-def night_work(
+def night_run(
     lake: str,
     night: date | None,
     machines: str | None,
     preset: PresetName,
     settings: Mapping[str, Mapping[str, Any]] | None,
-) -> Work:
-    """Return the work of one night, or of everything that is missing when no night is named.
+) -> Run:
+    """Return the run of one night, or of everything that is missing when no night is named.
 
     Raises:
         BadConfiguration: a setting is wrong.
@@ -35,7 +34,7 @@ def night_work(
     flags = {**_UNLABELLED, **(settings or {})}
     flags["fit"] = {**_UNLABELLED["fit"], **flags["fit"]}
     batches = None if night is None else frozenset({night.isoformat()})
-    return Work(lake, load(preset, None, flags), Scope(batches, machines))
+    return Run(lake, load(preset, None, flags), Scope(batches, machines))
 
 
 @fleet_flow("nightly")
@@ -62,29 +61,28 @@ def nightly(
         BadConfiguration, WeightsNotFound: nothing was begun.
         RunFailed: a stage cannot be carried out at all.
     """
-    work = night_work(lake, night, machines, preset, settings)
-    with running(work, "nightly") as summary:
-        run_stages(summary, work, sources, ("ingest",))
-        run_stages(summary, _of_nights(work, night), (), ("spectrograms", "features", "fit"))
-        run_stages(summary, _of_nights(work, night), (), ("score",))
-        newest = night.isoformat() if night else newest_night(work.open_lake(), work)
+    run = night_run(lake, night, machines, preset, settings)
+    with running(run, "nightly") as summary:
+        run_stages(summary, run, sources, ("ingest",))
+        run_stages(summary, _of_nights(run, night), (), ("spectrograms", "features", "fit"))
+        run_stages(summary, _of_nights(run, night), (), ("score",))
+        newest = night.isoformat() if night else newest_night(run)
         if newest is not None:
             summary.late = sorted(summary.batches_finished - {newest})
             for reported in (*summary.late, newest):
-                _report(summary, Work(lake, work.settings, Scope(frozenset({reported}), machines)), reported)
+                _report(summary, run.scoped(Scope(frozenset({reported}), machines)), reported)
     return summary
 
 
-def _of_nights(work: Work, night: date | None) -> Work:
-    """Return the work on the night that is named, else on those that have something left to do."""
+def _of_nights(run: Run, night: date | None) -> Run:
+    """Return the run about the night that is named, else on those that have something left to do."""
     if night is not None:
-        return work
-    return replace(work, scope=Scope(open_nights(work.open_lake(), work), work.scope.machines))
+        return run
+    return run.scoped(Scope(open_nights(run), run.scope.machines))
 
 
-def _report(summary: RunSummary, tonight: Work, night: str) -> None:
+def _report(summary: RunSummary, tonight: Run, night: str) -> None:
     summary.recording_ids = None
     summary.night = night
-    catalog = tonight.catalog(tonight.open_lake())
-    summary.silent = [machine.label for machine in silent_machines(catalog, tonight.scope)]
+    summary.silent = [machine.label for machine in silent_machines(tonight.history().rows, tonight.scope)]
     run_stages(summary, tonight, (), ("alarms", "evaluate", "report"))

@@ -1,4 +1,4 @@
-"""`docs/settings.md`, made from the settings themselves: `python -m flows.settings_page > docs/settings.md`."""
+"""`docs/settings.md`, made from the settings: `python -m humwatch.flows.settings_page > docs/settings.md`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 
 from pydantic import BaseModel
 
-from flows.settings import PRESETS
-from tasks.settings import Section, Settings
+from humwatch.flows.presets import PRESETS
+from humwatch.tasks.settings import Section, Settings
 
 HEADER = """\
 # Settings

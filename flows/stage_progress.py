@@ -11,8 +11,8 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-from tasks.progress import listening
-from tasks.task import artifacts_if_possible
+from humwatch.tasks.execution.progress import listening
+from humwatch.tasks.execution.stage import artifacts_if_possible
 
 EVERY_S = 15.0
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from storage.errors import HumwatchError
-from tasks.work import Work
+from humwatch.storage.errors import HumwatchError
+from humwatch.tasks.plan.run import Run
 
 DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
 
@@ -30,6 +30,11 @@ class Problem:
     def of(cls, source: str, stage: str, error: HumwatchError) -> Problem:
         """Return the problem that an error stands for."""
         return cls(source, stage, error.code, str(error))
+
+    @classmethod
+    def unforeseen(cls, stage: str, error: Exception) -> Problem:
+        """Return the problem of an error that is not ours, with the notes that say in which unit of work it came."""
+        return cls("", stage, "internal_error", "; ".join([repr(error), *getattr(error, "__notes__", ())]))
 
 
 @dataclass
@@ -71,15 +76,15 @@ class RunSummary:
             total.nights.append({"night": summary.night, **{name: getattr(summary, name) for name in _COUNTS}})
         return total
 
-    def count(self, work: Work) -> None:
+    def count(self, run: Run) -> None:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
-        rows = work.scope.recordings(work.history(work.open_lake()).history)
+        rows = run.scope.recordings(run.history().rows)
         if self.recording_ids is not None:
             rows = rows[rows["recording_id"].isin(self.recording_ids)]
         self.listed = len(rows)
         self.rejected = int((rows["status"] == "rejected").sum())
         self.accepted = self.listed - self.rejected
-        self.degraded = self.rejected > work.settings.ingest.max_rejected_fraction * self.listed
+        self.degraded = self.rejected > run.settings.ingest.max_rejected_fraction * self.listed
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flows.fleet_flow import SettingsBySection, Uri, fleet_flow
-from flows.nightly import night_work
-from flows.pipeline import run_stages, running, timed
-from flows.settings import PresetName, load
-from flows.summary import RunSummary
-from tasks.detectors.task import retrain_models, roll_back_models
-from tasks.work import Work
+from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow
+from humwatch.flows.nightly import night_run
+from humwatch.flows.pipeline import run_stages, running, timed
+from humwatch.flows.presets import PresetName, load
+from humwatch.flows.summary import RunSummary
+from humwatch.tasks.detectors.task import retrain_models, roll_back_models
+from humwatch.tasks.plan.run import Run
 
 
 @fleet_flow("ingest")
@@ -25,9 +25,9 @@ def ingest(
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
     """
-    work = Work(lake, load(preset, None, settings))
-    with running(work, "ingest") as summary:
-        run_stages(summary, work, sources, ("ingest", "spectrograms", "features"))
+    run = Run(lake, load(preset, None, settings))
+    with running(run, "ingest") as summary:
+        run_stages(summary, run, sources, ("ingest", "spectrograms", "features"))
     return summary
 
 
@@ -40,9 +40,9 @@ def evaluate(lake: Uri, preset: PresetName = "default", settings: SettingsBySect
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
     """
-    work = Work(lake, load(preset, None, settings))
-    with running(work, "evaluate") as summary:
-        run_stages(summary, work, (), ("spectrograms", "features", "fit", "score", "evaluate", "report"))
+    run = Run(lake, load(preset, None, settings))
+    with running(run, "evaluate") as summary:
+        run_stages(summary, run, (), ("spectrograms", "features", "fit", "score", "evaluate", "report"))
     return summary
 
 
@@ -60,9 +60,9 @@ def train(
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
     """
-    work = night_work(lake, None, machines, preset, settings)
-    with running(work, "retrain") as summary, timed(summary, "retrain"):
-        summary.retrained = retrain_models(work)
+    run = night_run(lake, None, machines, preset, settings)
+    with running(run, "retrain") as summary, timed(summary, "retrain"):
+        summary.retrained = [gate.model_dump(exclude={"format_version"}) for gate in retrain_models(run)]
         summary.models_fitted = len(summary.retrained)
     return summary
 
@@ -79,7 +79,7 @@ def rollback(
         preset: Base settings.
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
     """
-    work = night_work(lake, None, machines, preset, settings)
-    with running(work, "rollback") as summary, timed(summary, "rollback"):
-        summary.rolled_back = roll_back_models(work)
+    run = night_run(lake, None, machines, preset, settings)
+    with running(run, "rollback") as summary, timed(summary, "rollback"):
+        summary.rolled_back = roll_back_models(run)
     return summary

@@ -16,8 +16,8 @@ import zarr
 import zarr.storage
 from zarr.core.buffer import Buffer
 
-from storage.errors import Misaligned
-from storage.lake import Lake
+from humwatch.storage.errors import Misaligned
+from humwatch.storage.lake import Lake
 
 # Frames of a shard: recordings of up to 33 s at the default hop are one object a block; longer ones are several.
 FRAMES_PER_SHARD = 1024

@@ -72,6 +72,12 @@ class LakeTooNew(TerminalError, RuntimeError):
     code = "lake_too_new"
 
 
+class LakeDamaged(TerminalError, ValueError):
+    """An object of the lake is not what it was written as."""
+
+    code = "lake_damaged"
+
+
 class WorkersLost(TerminalError, RuntimeError):
     """The Dask scheduler is gone, or a unit of work took every worker with it that it was given to."""
 

@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError
 from fsspec import AbstractFileSystem, get_filesystem_class
 from fsspec.utils import get_protocol
 
-from storage.errors import (
+from humwatch.storage.errors import (
     HumwatchError,
     ProtocolUnsupported,
     SourceForbidden,

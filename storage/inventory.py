@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from storage.filesystem import open_fs, translated_errors
-from storage.lake import Lake
+from humwatch.storage.filesystem import open_fs, translated_errors
+from humwatch.storage.lake import Lake
 
 # What fsspec's filesystems call the time of the last write, the surest first.
 _WRITTEN = ("LastModified", "mtime", "last_modified", "updated", "created")
@@ -32,9 +32,11 @@ def take_inventory(lake: Lake) -> list[StoredObject]:
     """Return every object of the lake, sorted by path."""
     fs, root = open_fs(lake.uri)
     with translated_errors(lake.uri):
-        found: dict[str, dict[str, Any]] = fs.find(root, detail=True)
+        entries: dict[str, dict[str, Any]] = fs.find(root, detail=True)
     skip = len(root.rstrip("/")) + 1
-    return sorted(StoredObject(path[skip:], int(info["size"] or 0), _written_at(info)) for path, info in found.items())
+    return sorted(
+        StoredObject(path[skip:], int(info["size"] or 0), _written_at(info)) for path, info in entries.items()
+    )
 
 
 def below(objects: Sequence[StoredObject], path: str) -> Sequence[StoredObject]:

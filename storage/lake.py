@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
 
-from storage.errors import LakeTooNew
-from storage.filesystem import open_fs, s3_code, translated_errors
-from storage.zarr_stores import local_store, remote_store
+from humwatch.storage.errors import LakeTooNew, SourceNotFound
+from humwatch.storage.filesystem import open_fs, s3_code, translated_errors
+from humwatch.storage.zarr_stores import local_store, remote_store
 
 FORMAT_VERSION = 1
 # Requests under way at once: a remote store answers many as fast as one.
@@ -27,7 +27,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def side_by_side(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+def map_concurrently(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Return `function(item)` for every item, in order; for many small reads, whose waits then overlap."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         return list(threads.map(function, items))
@@ -43,7 +43,7 @@ class Lake:
         self.uri = uri.rstrip("/")
         self._fs, root = open_fs(self.uri)
         self._root = root.rstrip("/")
-        self._local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = isinstance(self._fs, LocalFileSystem)
 
     @classmethod
     def open(cls, uri: str) -> Lake:
@@ -54,8 +54,12 @@ class Lake:
             SourceForbidden, SourceNotFound, StorageUnavailable: the root cannot be read or written.
         """
         lake = cls(uri)
-        lake.create("lake.json", json.dumps({"format_version": FORMAT_VERSION}).encode())
-        version = json.loads(lake.read("lake.json"))["format_version"]
+        try:
+            begun = lake.read_json("lake.json")
+        except SourceNotFound:
+            lake.create("lake.json", json.dumps({"format_version": FORMAT_VERSION}).encode())
+            begun = lake.read_json("lake.json")
+        version = begun["format_version"]
         if version > FORMAT_VERSION:
             raise LakeTooNew(
                 f"{uri} has format version {version}; this Humwatch knows up to {FORMAT_VERSION}: upgrade it"
@@ -82,7 +86,7 @@ class Lake:
     def write(self, path: str, data: bytes) -> None:
         """Write or replace an object; a reader sees the old bytes or the new ones."""
         with translated_errors(self.uri_of(path)):
-            if self._local:
+            if self.is_local:
                 self._put(path, data, os.replace)
             else:
                 self._fs.pipe_file(self._full(path), data)
@@ -94,7 +98,7 @@ class Lake:
         answer is lost on the way, so False means that the object is there, and not that somebody else made it.
         """
         with translated_errors(self.uri_of(path)):
-            if self._local:
+            if self.is_local:
                 return self._put(path, data, os.link)
             try:
                 self._fs.pipe_file(self._full(path), data, mode="create")
@@ -120,27 +124,27 @@ class Lake:
         """Return the names of the folders directly below `prefix`, sorted, without listing what is in them."""
         with translated_errors(self.uri_of(prefix)):
             try:
-                found = self._fs.ls(self._full(prefix), detail=True)
+                entries = self._fs.ls(self._full(prefix), detail=True)
             except FileNotFoundError:
                 return []
-        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in found if info["type"] == "directory")
+        return sorted(info["name"].rstrip("/").rpartition("/")[2] for info in entries if info["type"] == "directory")
 
     def list(self, prefix: str, suffix: str = "") -> list[str]:
         """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
         with translated_errors(self.uri_of(prefix)):
             try:
-                found = self._fs.find(self._full(prefix), detail=True)
+                entries = self._fs.find(self._full(prefix), detail=True)
             except FileNotFoundError:
                 return []
         skip = len(self._root) + 1
         # Some stores list an empty folder that deleted objects left behind.
-        objects = (path for path, info in found.items() if info["type"] == "file")
+        objects = (path for path, info in entries.items() if info["type"] == "file")
         return sorted(path[skip:] for path in objects if path.endswith(suffix) and "/.tmp-" not in path)
 
     def delete(self, path: str) -> None:
         """Delete an object or everything below a prefix; nothing happens when it is not there."""
         with translated_errors(self.uri_of(path)):
-            if self._local:
+            if self.is_local:
                 _delete(Path(self._full(path)))
                 return
             with suppress(FileNotFoundError):
@@ -148,7 +152,7 @@ class Lake:
 
     def zarr_store(self, path: str) -> zarr.abc.store.Store:
         """Return the Zarr store rooted at `path`."""
-        if self._local:
+        if self.is_local:
             return local_store(self._full(path))
         return remote_store(self.uri_of(path))
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from storage.errors import ModelIncompatible, SourceNotFound
-from storage.keys import path_component
-from storage.lake import Lake, side_by_side
+from humwatch.storage.errors import ModelIncompatible, SourceNotFound
+from humwatch.storage.lake import Lake, map_concurrently
+from humwatch.storage.naming import path_component
+from humwatch.storage.records import Gate, Passport, Pointer, Record, read_record
+
+R = TypeVar("R", bound=Record)
 
 
 @dataclass(frozen=True, order=True)
@@ -42,21 +44,21 @@ class StoredModel:
 
     version: str
     model: bytes
-    passport: dict[str, Any]
+    passport: Passport
 
 
-def has_model(lake: Lake, key: str, machine: Machine, version: str) -> bool:
-    """Whether this version is whole: the passport is written after the model."""
-    return lake.exists(f"{_folder(key, machine)}/{version}/passport.json")
+def passport_path(key: str, machine: Machine, version: str) -> str:
+    """Return where a version's passport is; it is written after the model, so with it the version is whole."""
+    return f"{_folder(key, machine)}/{version}/passport.json"
 
 
-def put_model(lake: Lake, key: str, machine: Machine, version: str, model: bytes, passport: Mapping[str, Any]) -> None:
+def put_model(lake: Lake, key: str, machine: Machine, version: str, model: bytes, passport: Passport) -> None:
     """Keep a version, its passport with the model's `model_sha256`; one that is there already is left as it is."""
-    folder = f"{_folder(key, machine)}/{version}"
-    if not lake.create(f"{folder}/model.skops", model):
-        model = lake.read(f"{folder}/model.skops")  # another writer's, who has not come to the passport
-    kept = {**passport, "model_sha256": hashlib.sha256(model).hexdigest()}
-    lake.create(f"{folder}/passport.json", json.dumps(kept, sort_keys=True, indent=1).encode())
+    path = f"{_folder(key, machine)}/{version}/model.skops"
+    if not lake.create(path, model):
+        model = lake.read(path)  # another writer's, who has not come to the passport
+    kept = passport.model_copy(update={"model_sha256": hashlib.sha256(model).hexdigest()})
+    lake.create(passport_path(key, machine, version), kept.encode())
 
 
 def get_model(lake: Lake, key: str, machine: Machine, version: str) -> StoredModel:
@@ -64,76 +66,77 @@ def get_model(lake: Lake, key: str, machine: Machine, version: str) -> StoredMod
 
     Raises:
         SourceNotFound: it is not there.
+        LakeDamaged: its passport cannot be read.
         ModelIncompatible: its model is not the file its passport was written for.
     """
     passport = get_passport(lake, key, machine, version)
     path = f"{_folder(key, machine)}/{version}/model.skops"
     model = lake.read(path)
-    if passport.get("model_sha256") != hashlib.sha256(model).hexdigest():
+    if passport.model_sha256 != hashlib.sha256(model).hexdigest():
         raise ModelIncompatible(
             f"{lake.uri_of(path)} is not the model of its passport: delete its folder and fit again"
         )
     return StoredModel(version, model, passport)
 
 
-def get_passport(lake: Lake, key: str, machine: Machine, version: str) -> dict[str, Any]:
+def get_passport(lake: Lake, key: str, machine: Machine, version: str) -> Passport:
     """Return a version's passport alone."""
-    passport: dict[str, Any] = lake.read_json(f"{_folder(key, machine)}/{version}/passport.json")
-    return passport
+    return read_record(lake, passport_path(key, machine, version), Passport)
 
 
 def set_current(lake: Lake, key: str, machine: Machine, version: str) -> None:
     """Make a version the one that scores new recordings; the one it replaces is remembered for `roll_back`."""
     replaced = current_version(lake, key, machine)
     if replaced != version:
-        _write_pointer(lake, key, machine, {"version": version, "previous": replaced})
+        _write_pointer(lake, key, machine, Pointer(version=version, previous=replaced))
 
 
 def roll_back(lake: Lake, key: str, machine: Machine) -> str | None:
     """Make the previous version current again and return it; None, and nothing changed, when there is none."""
-    pointer = _read_pointer(lake, key, machine)
-    previous = pointer.get("previous")
-    if previous is not None:
-        _write_pointer(lake, key, machine, {"version": previous, "previous": pointer["version"]})
-    return previous
+    pointer = get_pointer(lake, key, machine)
+    if pointer is None or pointer.previous is None:
+        return None
+    _write_pointer(lake, key, machine, Pointer(version=pointer.previous, previous=pointer.version))
+    return pointer.previous
 
 
 def current_version(lake: Lake, key: str, machine: Machine) -> str | None:
     """Return the current version, None when the machine has no model."""
-    return _read_pointer(lake, key, machine).get("version")
+    pointer = get_pointer(lake, key, machine)
+    return None if pointer is None else pointer.version
 
 
 def current_versions(lake: Lake, key: str, machines: Iterable[Machine]) -> dict[Machine, str]:
     """Return the current version of every machine that has a model."""
-    wanted = list(machines)
-    versions = side_by_side(lambda machine: current_version(lake, key, machine), wanted)
-    return {machine: version for machine, version in zip(wanted, versions, strict=True) if version}
+    named = list(machines)
+    versions = map_concurrently(lambda machine: current_version(lake, key, machine), named)
+    return {machine: version for machine, version in zip(named, versions, strict=True) if version}
 
 
-def put_gate(lake: Lake, key: str, machine: Machine, result: Mapping[str, Any]) -> None:
+def put_gate(lake: Lake, key: str, machine: Machine, gate: Gate) -> None:
     """Keep the outcome of a machine's last retraining, accepted or refused."""
-    lake.write(f"{_folder(key, machine)}/gate.json", json.dumps(dict(result), sort_keys=True, indent=1).encode())
+    lake.write(f"{_folder(key, machine)}/gate.json", gate.encode())
 
 
-def get_gate(lake: Lake, key: str, machine: Machine) -> dict[str, Any] | None:
+def get_gate(lake: Lake, key: str, machine: Machine) -> Gate | None:
     """Return the outcome of a machine's last retraining, None when it was never retrained."""
+    return _read(lake, f"{_folder(key, machine)}/gate.json", Gate)
+
+
+def get_pointer(lake: Lake, key: str, machine: Machine) -> Pointer | None:
+    """Return which version is current and which was before, None when the machine has no model."""
+    return _read(lake, f"{_folder(key, machine)}/current.json", Pointer)
+
+
+def _write_pointer(lake: Lake, key: str, machine: Machine, pointer: Pointer) -> None:
+    lake.write(f"{_folder(key, machine)}/current.json", pointer.encode())
+
+
+def _read(lake: Lake, path: str, kind: type[R]) -> R | None:
     try:
-        gate: dict[str, Any] = lake.read_json(f"{_folder(key, machine)}/gate.json")
+        return read_record(lake, path, kind)
     except SourceNotFound:
         return None
-    return gate
-
-
-def _read_pointer(lake: Lake, key: str, machine: Machine) -> dict[str, str | None]:
-    try:
-        pointer: dict[str, str | None] = lake.read_json(f"{_folder(key, machine)}/current.json")
-    except SourceNotFound:
-        return {}
-    return pointer
-
-
-def _write_pointer(lake: Lake, key: str, machine: Machine, pointer: Mapping[str, str | None]) -> None:
-    lake.write(f"{_folder(key, machine)}/current.json", json.dumps(dict(pointer)).encode())
 
 
 def _folder(key: str, machine: Machine) -> str:

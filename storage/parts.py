@@ -7,17 +7,16 @@ killed run is continued and not begun again.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
-from storage.errors import NotComplete, SourceNotFound
-from storage.keys import component_text, digest, path_component
-from storage.lake import Lake
-from storage.tables import RECORDINGS, create_table, read_table
+from humwatch.storage.errors import NotComplete, SourceNotFound
+from humwatch.storage.lake import Lake
+from humwatch.storage.naming import component_text, digest, path_component
+from humwatch.storage.records import Mark, read_record
+from humwatch.storage.tables import RECORDINGS, create_table, read_table
 
 
 @dataclass(frozen=True, order=True)
@@ -27,6 +26,9 @@ class Part:
     machine_type: str
     batch: str
     part_id: str
+
+    def __str__(self) -> str:
+        return f"part {self.machine_type}/{self.batch}/{self.part_id}"
 
     @property
     def table_path(self) -> str:
@@ -76,27 +78,23 @@ class PartStore:
         """Return the receipts that are there, in the order of their blocks."""
         return lake.list(self._receipts, ".parquet")
 
-    def is_complete(self, lake: Lake) -> bool:
-        """Whether the mark exists."""
-        return lake.exists(self.mark_path)
-
-    def mark(self, lake: Lake, inputs: Mapping[str, Any]) -> bool:
+    def mark(self, lake: Lake, mark: Mark) -> bool:
         """Mark the store complete and drop its receipts; False when another writer was first."""
-        first = lake.create(self.mark_path, json.dumps(dict(inputs), sort_keys=True).encode())
+        first = lake.create(self.mark_path, mark.encode())
         lake.delete(self._receipts)
         return first
 
-    def read_mark(self, lake: Lake) -> dict[str, Any]:
+    def read_mark(self, lake: Lake) -> Mark:
         """Return what the mark says of the store's inputs.
 
         Raises:
             NotComplete: there is no mark.
+            LakeDamaged: there is one that says nothing.
         """
         try:
-            mark: dict[str, Any] = lake.read_json(self.mark_path)
+            return read_record(lake, self.mark_path, Mark)
         except SourceNotFound as error:
             raise NotComplete(f"{lake.uri_of(self.zarr_path)} is not complete: it has no mark") from error
-        return mark
 
     @property
     def _receipts(self) -> str:

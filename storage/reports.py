@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-from storage.errors import SourceNotFound
-from storage.lake import Lake
+from humwatch.storage.errors import SourceNotFound
+from humwatch.storage.lake import Lake
+from humwatch.storage.records import Latest, PublishedSummary, read_record
 
 
 def is_published(lake: Lake, report_id: str) -> bool:
@@ -19,8 +18,8 @@ def publish(
     lake: Lake,
     report_id: str,
     files: Iterable[tuple[str, bytes]],
-    summary: Mapping[str, Any],
-    index_page: Callable[[Sequence[Mapping[str, Any]]], str],
+    summary: PublishedSummary,
+    index_page: Callable[[Sequence[PublishedSummary]], str],
 ) -> str:
     """Publish a report and return the URI of its page.
 
@@ -30,35 +29,33 @@ def publish(
     """
     for name, data in files:
         lake.write(_path(report_id, name), data)
-    lake.write(_path(report_id, "summary.json"), json.dumps(dict(summary), sort_keys=True, indent=1).encode())
+    lake.write(_path(report_id, "summary.json"), summary.encode())
     return set_latest(lake, report_id, index_page)
 
 
-def set_latest(lake: Lake, report_id: str, index_page: Callable[[Sequence[Mapping[str, Any]]], str]) -> str:
+def set_latest(lake: Lake, report_id: str, index_page: Callable[[Sequence[PublishedSummary]], str]) -> str:
     """Let the index of all reports, then `latest.json`, lead to a published report; return the URI of its page."""
-    latest = {"report_id": report_id, "index": _path(report_id, "index.html")}
+    latest = Latest(report_id=report_id, index=_path(report_id, "index.html"))
     if not _is_indexed(lake, report_id):
         summaries = [read_summary(lake, name) for name in lake.folders("reports") if is_published(lake, name)]
-        newest_first = sorted(summaries, key=lambda item: (item["created_at"], item["report_id"]), reverse=True)
+        newest_first = sorted(summaries, key=lambda item: (item.created_at, item.report_id), reverse=True)
         lake.write("reports/index.html", index_page(newest_first).encode())
     if latest != read_latest(lake):
-        lake.write("reports/latest.json", json.dumps(latest, sort_keys=True).encode())
+        lake.write("reports/latest.json", latest.encode())
     return lake.uri_of(_path(report_id, "index.html"))
 
 
-def read_latest(lake: Lake) -> dict[str, str] | None:
+def read_latest(lake: Lake) -> Latest | None:
     """Return what `latest.json` names, None before the first report."""
     try:
-        latest: dict[str, str] = lake.read_json("reports/latest.json")
+        return read_record(lake, "reports/latest.json", Latest)
     except SourceNotFound:
         return None
-    return latest
 
 
-def read_summary(lake: Lake, report_id: str) -> dict[str, Any]:
+def read_summary(lake: Lake, report_id: str) -> PublishedSummary:
     """Return a published report's summary."""
-    summary: dict[str, Any] = lake.read_json(_path(report_id, "summary.json"))
-    return summary
+    return read_record(lake, _path(report_id, "summary.json"), PublishedSummary)
 
 
 def _is_indexed(lake: Lake, report_id: str) -> bool:

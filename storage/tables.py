@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.lake import Lake
+from humwatch.storage.lake import Lake
 
 # Arrow's own allocator keeps what tables took at their largest.
 pa.set_memory_pool(pa.system_memory_pool())

@@ -10,7 +10,7 @@ from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import FsspecStore, LocalStore
 
-from storage.filesystem import open_fs, translated_errors
+from humwatch.storage.filesystem import open_fs, translated_errors
 
 
 def remote_store(uri: str) -> Store:

@@ -1,4 +1,8 @@
-"""The middle floor: one sub-package a stage, in the order in which data flow through them.
+"""The middle floor: one room a stage, in the order in which data flow through them, above the plan that they share.
+
+    plan/          what should exist under given settings and scope, what it is called, what of it is there
+    execution/     how a stage runs, on Dask workers and as one Prefect task
+    weights/       where the weights of backbones are, and what is in their files
 
     ingest/        sources -> rows: names, manifests, what is new
     spectrograms/  bytes -> samples -> health and log-mel
@@ -9,15 +13,11 @@
     evaluation/    scores x labels -> AUC and its company
     reports/       tables -> a page, published
 
-Plain modules are functions on arrays and rows; each stage's `task.py` binds them to storage, Dask and Prefect, and only
-a `task.py` may import those two.
+    explanation/   what drove a score
+    settings.py    every setting
+    frames.py      data frames as Python values
 
-Beside the stages:
-    settings.py    every setting                      work.py        what every stage is given
-    catalog.py     what the lake knows of each        scope.py       which nights and machines a run is about
-                   recording                          labels.py      what people say of recordings
-    task.py        how any stage runs                 worker.py      what runs around a unit on a worker
-    progress.py    how far a stage is                 retention.py   what the lake must keep
-    nights.py      what a run without a date does     explanation/   what drove a score
-    simulation/    synthetic fleets with known faults
+Plain modules are functions on arrays and rows; each stage's `task.py` binds them to storage, Dask and Prefect, and only
+a `task.py` and `execution/stage.py` may import those two. A room imports only rooms that stand above it in this order:
+settings, frames, weights, plan, execution, the stages up to alarms, explanation, evaluation, reports.
 """

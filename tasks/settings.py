@@ -1,6 +1,6 @@
 """Every setting of every stage, one section a stage: frozen, validated, unknown names refused.
 
-Presets, and where values come from, are in `flows/settings.py`; what a preset does not set is the default here.
+Presets, and where values come from, are in `flows/presets.py`; what a preset does not set is the default here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ AUTOENCODER_NAMES: tuple[DetectorName, ...] = ("lenet_dcae", "small_dcae", "dens
 DETECTOR_NAMES: tuple[DetectorName, ...] = tuple(
     name for name in get_args(DetectorName) if name not in AUTOENCODER_NAMES
 )
+
+
+Training = Literal["labelled", "assumed_normal"]
 
 
 class Section(BaseModel):
@@ -90,6 +93,10 @@ class ImageSettings(Section):
     colormap: str = Field(default="viridis", description="Matplotlib colour map, indexed by floor(x * 256).")
     image_size_px: int = Field(default=224, ge=32, description="Edge of the square image (bilinear, antialiased).")
 
+    def n_windows(self, n_frames: int) -> int:
+        """Return how many windows lie wholly inside `n_frames` frames; the frames after the last one are not used."""
+        return max(0, (n_frames - self.window_frames) // self.window_hop_frames + 1)
+
 
 class FeatureSettings(Section):
     """What the detectors see, and how the backbones run."""
@@ -126,7 +133,7 @@ class FitSettings(Section):
     seeds: tuple[Annotated[int, Field(ge=0, lt=1 << 32)], ...] = Field(
         default=(0,), min_length=1, description="One split and one model for each seed."
     )
-    training: Literal["labelled", "assumed_normal"] = Field(
+    training: Training = Field(
         default="labelled",
         description="Train on recordings labelled normal, or take each machine's commissioning window for normal.",
     )
@@ -145,7 +152,8 @@ class FitSettings(Section):
     max_windows: int = Field(
         default=20_000,
         ge=1,
-        description="Of their windows at most so many; fewer where a detector sees them wider than 1,024 features.",
+        description="Upper limit of training windows per model; lower where a detector sees them wider than 1,024 "
+        "features.",
     )
     pca_components: int | None = Field(default=None, ge=1, description="PCA after standardising; unset: none.")
     gmm_components: int = Field(default=80, ge=1, description="Mixture components (fewer when windows are fewer).")

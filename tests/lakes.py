@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pandas as pd
 
-from storage.tables import SCORES, read_tables
-from tasks.detectors.task import fit_models
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.scoring.task import score_recordings
-from tasks.settings import Settings
-from tasks.spectrograms.task import compute_spectrograms
-from tasks.work import Work
+from humwatch.storage.tables import SCORES, read_tables
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.scoring.task import score_recordings
+from humwatch.tasks.settings import Settings
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 # A recording of 2 s is 63 frames: 2 windows of 32, 16 frames apart; one of 3 s is 94 frames, 4 windows.
 SMALL = {
@@ -29,13 +29,14 @@ def small(**sections) -> Settings:
     return Settings.model_validate({name: {**SMALL.get(name, {}), **sections.get(name, {})} for name in names})
 
 
-def with_settings(work: Work, **sections) -> Work:
+def with_settings(work: Run, **sections) -> Run:
     """The same lake under other settings."""
     return replace(work, settings=small(**sections))
 
 
-def build(work: Work, *sources) -> tuple[int, int, int, int]:
+def build(work: Run, *sources) -> tuple[int, int, int, int]:
     """Run the stages up to the scores; return how much each had to do: decoded, embedded, fitted, scored."""
+    work.refresh()  # a test may have changed the lake since
     if sources:
         assert ingest_sources.fn(work, [str(source) for source in sources]).errors == ()
     spectrograms = compute_spectrograms.fn(work)
@@ -48,7 +49,7 @@ def build(work: Work, *sources) -> tuple[int, int, int, int]:
     )
 
 
-def all_scores(work: Work) -> pd.DataFrame:
+def all_scores(work: Run) -> pd.DataFrame:
     """Every score of the lake, old ones too."""
-    lake = work.open_lake()
+    lake = work.lake
     return read_tables(lake, lake.list("scores", ".parquet"), SCORES).to_pandas()

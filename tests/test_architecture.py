@@ -3,18 +3,26 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ["storage", "tasks", "flows"]
+# Rooms and modules of the middle floor from the ground up: each may import those before it.
+ROOMS = [
+    *("settings", "frames", "weights", "plan", "execution"),
+    *("ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "explanation", "evaluation", "reports"),
+]
 STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "evaluation", "reports"]
 # What the ground floor may not know.
 STORAGE_MUST_NOT_KNOW = {"prefect", "dask", "distributed", "torch", "torchvision", "sklearn", "librosa", "pandas"}
 ORCHESTRATORS = {"prefect", "dask", "distributed"}
-# They take seconds to import: networks are the workers' business, and numba (librosa's) is nobody's.
+# They take seconds to import: networks are the workers' business, and so is decoding (librosa, numba).
 SLOW = {"torch", "torchvision", "librosa", "numba", "skops", "scipy.signal"}
+# Each has its own by convention, and its folder says whose it is.
+MAY_BE_NAMED_ALIKE = {"__init__.py", "task.py"}
 
 
 def imports_of(source: str) -> set[str]:
@@ -28,21 +36,46 @@ def imports_of(source: str) -> set[str]:
     return found
 
 
+def floors_of(source: str) -> set[str]:
+    return {name.split(".")[1] for name in imports_of(source) if name.startswith("humwatch.")}
+
+
+def rooms_of(source: str) -> set[str]:
+    return {name.split(".")[2] for name in imports_of(source) if name.startswith("humwatch.tasks.")}
+
+
 def modules(floor: str) -> list[Path]:
     return sorted((ROOT / floor).rglob("*.py"))
 
 
 @pytest.mark.parametrize("floor", FLOORS)
 def test_imports_never_go_up(floor):
-    above = FLOORS[FLOORS.index(floor) + 1 :]
+    above = set(FLOORS[FLOORS.index(floor) + 1 :])
     for path in modules(floor):
-        tops = {name.split(".")[0] for name in imports_of(path.read_text())}
-        assert not tops & set(above), f"{path.relative_to(ROOT)} imports {tops & set(above)}"
+        up = floors_of(path.read_text()) & above
+        assert not up, f"{path.relative_to(ROOT)} imports {up}"
+
+
+def test_imports_of_the_middle_floor_never_go_up_a_room():
+    for path in modules("tasks"):
+        room = path.relative_to(ROOT / "tasks").parts[0].removesuffix(".py")
+        if room != "__init__":
+            up = rooms_of(path.read_text()) - set(ROOMS[: ROOMS.index(room) + 1])
+            assert not up, f"{path.relative_to(ROOT)} imports {up}"
+
+
+def test_a_floor_is_imported_by_the_products_name():
+    for floor in FLOORS:
+        for path in modules(floor):
+            bare = {name for name in imports_of(path.read_text()) if name.split(".")[0] in FLOORS}
+            assert not bare, f"{path.relative_to(ROOT)} imports {bare}"
 
 
 def test_only_task_modules_and_flows_know_prefect_and_dask():
     for path in [*modules("storage"), *modules("tasks")]:
-        if path.name == "task.py" and path.is_relative_to(ROOT / "tasks"):
+        if path.is_relative_to(ROOT / "tasks") and (
+            path.name == "task.py" or path.parts[-2:] == ("execution", "stage.py")
+        ):
             continue
         tops = {name.split(".")[0] for name in imports_of(path.read_text())}
         assert not tops & ORCHESTRATORS, f"{path.relative_to(ROOT)} imports {tops & ORCHESTRATORS}"
@@ -58,7 +91,7 @@ def test_there_are_no_circular_imports():
     graph = {}
     for floor in FLOORS:
         for path in modules(floor):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            name = "humwatch." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
             graph[name] = imports_of(path.read_text())
     known = set(graph)
 
@@ -85,7 +118,10 @@ def test_there_are_no_circular_imports():
 
 
 def test_the_rules_can_fail():
-    assert imports_of("import dask.array\nfrom flows.cli import main") == {"dask.array", "flows.cli.main"}
+    source = "import dask.array\nfrom humwatch.flows.cli.app import main\nfrom humwatch.tasks.plan import run"
+    assert imports_of(source) == {"dask.array", "humwatch.flows.cli.app.main", "humwatch.tasks.plan.run"}
+    assert floors_of(source) == {"flows", "tasks"}
+    assert rooms_of(source) == {"plan"}
     with pytest.raises(AssertionError, match="relative"):
         imports_of("from . import cli")
 
@@ -96,13 +132,28 @@ def test_every_stage_is_a_package_with_one_task_module():
         assert (ROOT / "tasks" / stage / "task.py").exists(), stage
 
 
+def test_no_two_modules_have_one_name():
+    names = Counter(path.name for floor in FLOORS for path in modules(floor))
+    twice = {name for name, count in names.items() if count > 1} - MAY_BE_NAMED_ALIKE
+    assert not twice, twice
+
+
+def test_whether_something_derived_is_there_is_asked_in_the_plan_alone():
+    asking = {"is_complete", "has_model"}
+    for path in [*modules("tasks"), *modules("flows")]:
+        if not path.is_relative_to(ROOT / "tasks" / "plan"):
+            called = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+            named = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+            assert not (called | named) & asking, path.relative_to(ROOT)
+
+
 def test_a_command_and_a_flow_start_without_what_is_slow_to_import():
     # With the settings of the default preset and the weights that these need.
     script = (
-        "import sys, flows.cli, flows.nightly; from flows.settings import load; from tasks.work import Work; "
-        "from tasks.features.weights import require_weights; settings = load(); require_weights(settings.features); "
-        "Work('lake', settings).embedding; print(*sys.modules)"
+        "import sys, humwatch.flows.cli.app, humwatch.flows.nightly; from humwatch.flows.presets import load; "
+        "from humwatch.tasks.plan.run import Run; run = Run('lake', load()); run.require_weights(); "
+        "run.embedding; print(*sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "flows.nightly" in ran.stdout.split()
+    assert "humwatch.flows.nightly" in ran.stdout.split()
     assert not SLOW & set(ran.stdout.split())

@@ -8,9 +8,9 @@ Where do I go to ...
     see the rows that travel between them                 member.py   (Member, Listing, ReadProblem)
 """
 
-from storage.sources.listing import list_members, source_state
-from storage.sources.member import ARCHIVE_SUFFIXES, Listing, ManifestFile, Member, ReadProblem, archive_suffix
-from storage.sources.reading import read_members
+from humwatch.storage.sources.listing import list_members, source_state
+from humwatch.storage.sources.member import ARCHIVE_SUFFIXES, Listing, ManifestFile, Member, ReadProblem, archive_suffix
+from humwatch.storage.sources.reading import read_members
 
 __all__ = [
     "ARCHIVE_SUFFIXES",

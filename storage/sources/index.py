@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, fields
 
-from storage.errors import SourceNotFound
-from storage.keys import digest
-from storage.lake import Lake
-from storage.reasons import Reason
-from storage.sources.member import ManifestFile, Member
+from humwatch.storage.errors import SourceNotFound
+from humwatch.storage.lake import Lake
+from humwatch.storage.naming import digest
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources.member import ManifestFile, Member
 
 Contents = tuple[list[Member], list[ManifestFile]]
 

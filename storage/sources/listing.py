@@ -13,12 +13,12 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.http import HTTPFileSystem
 
-from storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, TerminalError
-from storage.filesystem import open_fs, source_errors
-from storage.lake import Lake
-from storage.reasons import Reason
-from storage.sources.index import Contents, indexed
-from storage.sources.member import (
+from humwatch.storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, TerminalError
+from humwatch.storage.filesystem import open_fs, source_errors
+from humwatch.storage.lake import Lake
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources.index import Contents, indexed
+from humwatch.storage.sources.member import (
     MANIFEST_NAME,
     Listing,
     ManifestFile,
@@ -31,8 +31,8 @@ from storage.sources.member import (
     number_repeats,
     printable,
 )
-from storage.sources.tar_archive import list_tar
-from storage.sources.zip_archive import list_zip
+from humwatch.storage.sources.tar_archive import list_tar
+from humwatch.storage.sources.zip_archive import list_zip
 
 # Read ahead on a remote store: a zip's directory in one or two requests, little where a tar's listing hops from header
 # to header, much where a stream is read.
@@ -67,7 +67,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     archives that have not changed since they were listed last are not opened.
 
     Raises:
-        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be had.
+        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be accessed.
         SourceUnreadable: it is neither an archive, a recording nor a folder, or the archive is broken.
         SourceEmpty: it holds no recordings.
     """
@@ -79,12 +79,12 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
         for file in _files_below(root):
             if archive_suffix(file.path):
                 try:
-                    inside, found = _list_archive(file, extensions, max_member_bytes, index)
+                    inside, manifests_inside = _list_archive(file, extensions, max_member_bytes, index)
                 except TerminalError as error:
                     errors.append(error)
                     continue
                 members += inside
-                manifests += found
+                manifests += manifests_inside
             elif is_recording(file.path.partition("/")[2], extensions):
                 members.append(_plain(file, max_member_bytes))
             elif is_manifest(file.path) or _described_archive(file.path):
@@ -92,9 +92,9 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     else:
         manifests += _manifests_beside(root)
         if archive_suffix(root.path):
-            inside, found = _list_archive(root, extensions, max_member_bytes, index)
+            inside, manifests_inside = _list_archive(root, extensions, max_member_bytes, index)
             members += inside
-            manifests += found
+            manifests += manifests_inside
         elif is_recording(root.path, extensions):
             members.append(_plain(root, max_member_bytes))
         else:
@@ -112,7 +112,7 @@ def source_state(source: str) -> str:
     """Return a short text that changes when the source does, without opening it: ETag, or size and modification time.
 
     Raises:
-        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be had.
+        SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be accessed.
     """
     root = _root(source)
     if root.info["type"] != "directory":

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from storage.errors import SourceUnreadable, TerminalError
-from storage.reasons import Reason
+from humwatch.storage.errors import SourceUnreadable, TerminalError
+from humwatch.storage.reasons import Reason
 
 Compression = Literal["none", "deflate", "gzip_stream"]
 

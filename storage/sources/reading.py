@@ -9,12 +9,12 @@ from operator import attrgetter
 
 from fsspec import AbstractFileSystem
 
-from storage.errors import SourceNotFound, SourceUnreadable
-from storage.filesystem import open_fs, source_errors
-from storage.reasons import EXPLANATIONS, Reason
-from storage.sources.member import Member, ReadProblem
-from storage.sources.tar_archive import stream_tar
-from storage.sources.zip_archive import checked, unzip
+from humwatch.storage.errors import SourceNotFound, SourceUnreadable
+from humwatch.storage.filesystem import open_fs, source_errors
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.sources.member import Member, ReadProblem
+from humwatch.storage.sources.tar_archive import stream_tar
+from humwatch.storage.sources.zip_archive import checked, unzip
 
 MAX_READ_BYTES = 64 << 20
 """Members are fetched in groups of this many bytes at most, so this bounds one request; a larger member comes alone."""
@@ -47,7 +47,7 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
     A member that cannot be read gives a `ReadProblem` and the others go on; so does each of a file that is gone.
 
     Raises:
-        SourceForbidden, StorageUnavailable: an archive or file cannot be had.
+        SourceForbidden, StorageUnavailable: an archive or file cannot be accessed.
         SourceUnreadable: a server serves no byte ranges.
     """
     for _, run in groupby(members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")):
@@ -89,12 +89,12 @@ def _batches(members: Sequence[Member]) -> Iterator[list[Member]]:
     batch: list[Member] = []
     total = 0
     for member in members:
-        wanted = _fetched_bytes(member)
-        if batch and total + wanted > MAX_READ_BYTES:
+        needed = _fetched_bytes(member)
+        if batch and total + needed > MAX_READ_BYTES:
             yield batch
             batch, total = [], 0
         batch.append(member)
-        total += wanted
+        total += needed
     if batch:
         yield batch
 

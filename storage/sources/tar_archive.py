@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-from storage.errors import SourceUnreadable
-from storage.reasons import Reason
-from storage.sources.member import (
+from humwatch.storage.errors import SourceUnreadable
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources.member import (
     MAX_MANIFEST_BYTES,
     ManifestFile,
     Member,
@@ -26,7 +26,7 @@ from storage.sources.member import (
     is_unsafe,
     manifest_file,
 )
-from storage.sources.zip_archive import checked
+from humwatch.storage.sources.zip_archive import checked
 
 _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
@@ -86,18 +86,18 @@ def stream_tar(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Mem
     Raises:
         OSError: the file cannot be read.
     """
-    wanted = {member.member: member for member in members}
-    found: dict[str, bytes | ReadProblem] = {}
+    awaited = {member.member: member for member in members}
+    extracted: dict[str, bytes | ReadProblem] = {}
     queue = iter(members)
     turn = next(queue, None)
     try:
         with _opened(file, compressed=True) as (archive, _):
             for info in archive:
                 name = clean_name(info.name)
-                if info.isreg() and (member := wanted.pop(name, None)):
-                    found[name] = _extract(archive, info, member)
-                while turn is not None and turn.member in found:
-                    yield turn, found.pop(turn.member)
+                if info.isreg() and (member := awaited.pop(name, None)):
+                    extracted[name] = _extract(archive, info, member)
+                while turn is not None and turn.member in extracted:
+                    yield turn, extracted.pop(turn.member)
                     turn = next(queue, None)
                 if turn is None:
                     return
@@ -105,7 +105,7 @@ def stream_tar(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Mem
     except _DAMAGE as error:
         gone = ReadProblem(Reason.CORRUPT, f"the archive cannot be read up to it: {error}")
     while turn is not None:
-        yield turn, found.get(turn.member, gone)
+        yield turn, extracted.get(turn.member, gone)
         turn = next(queue, None)
 
 

@@ -17,9 +17,9 @@ from typing import IO
 
 from isal import isal_zlib
 
-from storage.errors import SourceUnreadable
-from storage.reasons import Reason
-from storage.sources.member import (
+from humwatch.storage.errors import SourceUnreadable
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources.member import (
     MAX_MANIFEST_BYTES,
     Compression,
     ManifestFile,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.alarms.reference import Floats, Reference
+from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights
 
 ALLOWANCE = 0.5
 GUARD_NIGHTS = 7
@@ -41,7 +41,7 @@ class Charts:
         calm: nights in a row without attention.
     """
 
-    reference: Reference
+    reference: ReferenceNights
     waiting: Floats
     evidence: Floats
     age: Ints
@@ -52,7 +52,7 @@ class Charts:
     calm: Ints
 
     @classmethod
-    def begin(cls, reference: Reference) -> Charts:
+    def begin(cls, reference: ReferenceNights) -> Charts:
         """Return charts without any night."""
         size = len(reference.count)
         return cls(
@@ -67,7 +67,7 @@ class Charts:
             calm=np.zeros(size, dtype=np.int64),
         )
 
-    def restart(self, which: Bools, reference: Reference) -> None:
+    def restart(self, which: Bools, reference: ReferenceNights) -> None:
         """Begin new charts for some machines, whose scores are another model's now; a standing alarm stands."""
         for mine, new in ((self.reference.count, reference.count), (self.reference.mean, reference.mean),
                           (self.reference.squares, reference.squares)):  # fmt: skip
@@ -78,31 +78,31 @@ class Charts:
 
     def accumulate(self, normal_scores: Floats, night: int) -> None:
         """Add a night's evidence; a machine whose score is NaN keeps what it has."""
-        there = np.isfinite(normal_scores)
-        self.evidence[there] = np.maximum(0.0, self.evidence[there] + normal_scores[there] - ALLOWANCE)
-        self.age[there] += 1
-        self.rise[there & (self.evidence > 0) & (self.rise < 0)] = night
+        finite = np.isfinite(normal_scores)
+        self.evidence[finite] = np.maximum(0.0, self.evidence[finite] + normal_scores[finite] - ALLOWANCE)
+        self.age[finite] += 1
+        self.rise[finite & (self.evidence > 0) & (self.rise < 0)] = night
         self.rise[self.evidence == 0] = -1
 
     def judge(
-        self, there: Bools, night: int, levels: tuple[Floats, Floats], striking: Bools, clear_nights: int
+        self, finite: Bools, night: int, levels: tuple[Floats, Floats], striking: Bools, clear_nights: int
     ) -> Bools:
         """Raise and clear alarms by the evidence; return the new alarms.
 
         Args:
-            there: machines that the night said something of; the others stay as they are.
+            finite: machines that the night said something of; the others stay as they are.
             night: its index.
             levels: of alarm and attention; NaN where the rate is not supported: nothing is raised there.
             striking: machines of which this night alone deserves attention.
             clear_nights: nights in a row without attention that clear an alarm.
         """
         alarm, attention = levels
-        new = there & (self.evidence >= alarm) & (self.alarm_since < 0)
+        new = finite & (self.evidence >= alarm) & (self.alarm_since < 0)
         self.alarm_since[new], self.onset[new] = night, self.rise[new]
-        np.minimum(self.evidence, alarm, out=self.evidence, where=there & np.isfinite(alarm))
-        self.attention = np.where(there, striking | (self.evidence >= np.fmin(attention, alarm)), self.attention)
-        self.calm[there] = np.where(self.attention, 0, self.calm + 1)[there]
-        cleared = there & (self.calm >= clear_nights)
+        np.minimum(self.evidence, alarm, out=self.evidence, where=finite & np.isfinite(alarm))
+        self.attention = np.where(finite, striking | (self.evidence >= np.fmin(attention, alarm)), self.attention)
+        self.calm[finite] = np.where(self.attention, 0, self.calm + 1)[finite]
+        cleared = finite & (self.calm >= clear_nights)
         over = cleared & (self.alarm_since >= 0)
         self.evidence[over], self.rise[over] = 0.0, -1  # what raised the old alarm shall not raise the next
         self.alarm_since[over], self.onset[over] = -1, -1
@@ -116,14 +116,14 @@ class Charts:
             joins_now: nights known to be normal; unset: none.
             never: nights known to be abnormal; unset: none.
         """
-        there, nobody = np.isfinite(night_scores), np.zeros(len(night_scores), dtype=bool)
+        finite, nobody = np.isfinite(night_scores), np.zeros(len(night_scores), dtype=bool)
         joins_now, never = (nobody if which is None else which for which in (joins_now, never))
         self.waiting[self.attention] = np.nan
-        self.reference.add(np.where(there, self.waiting[:, 0], np.nan))
+        self.reference.add(np.where(finite, self.waiting[:, 0], np.nan))
         self.reference.add(np.where(joins_now, night_scores, np.nan))
         waits = np.where(self.attention | joins_now | never, np.nan, night_scores)
         shifted = np.concatenate([self.waiting[:, 1:], waits[:, None]], axis=1)
-        self.waiting = np.where(there[:, None], shifted, self.waiting)
+        self.waiting = np.where(finite[:, None], shifted, self.waiting)
 
     def trust(self, which: Bools) -> None:
         """Begin the evidence anew: people say that all is well."""

@@ -8,14 +8,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from storage.models import Machine
-from tasks.alarms.night_scores import night_score
-from tasks.alarms.sensors import unhealthy
-from tasks.catalog import MACHINE, by_machine
-from tasks.detectors.calibration import p_values
-from tasks.settings import AlarmSettings
+from humwatch.storage.models import Machine
+from humwatch.storage.records import Passport
+from humwatch.tasks.alarms.night_scores import night_score
+from humwatch.tasks.alarms.sensors import unhealthy
+from humwatch.tasks.detectors.calibration import p_values
+from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.settings import AlarmSettings
 
-Passports: TypeAlias = Mapping[tuple[Machine, str], Mapping[str, Any]]
+Passports: TypeAlias = Mapping[tuple[Machine, str], Passport]
 """By machine and version of its model."""
 
 # The same whether the night is judged before there is a model or after it was trained on the night.
@@ -26,14 +27,14 @@ _UNSCORED = "none of its recordings has a score with a p-value"
 def night_facts(
     night: str, recordings: pd.DataFrame, scores: pd.DataFrame, passports: Passports, settings: AlarmSettings
 ) -> pd.DataFrame:
-    """Return one row for every machine heard up to the night: the columns of `storage.tables.MACHINE_NIGHTS` known now.
+    """Return one row for every machine heard up to the night: the columns of `MACHINE_NIGHTS` known now.
 
     `state` and `reason` are None unless the facts alone decide them.
 
     Args:
         night: its date, a batch.
-        recordings: of all nights, columns of `tasks.catalog.Catalog.recordings`.
-        scores: the night's, columns of `storage.tables.SCORES`, of one variant.
+        recordings: of all nights, columns of `humwatch.tasks.plan.catalog.Catalog.recordings`.
+        scores: the night's, columns of `humwatch.storage.tables.SCORES`, of one variant.
         passports: of every model that made them.
         settings: when a level is a jump.
     """
@@ -66,7 +67,7 @@ def _facts(
     judged = heard_first[heard_first["p_value"].notna()]
     version = None if heard_first.empty else str(heard_first["model_version"].iloc[0])
     passport = None if version is None else passports[machine, version]
-    usual_rms_dbfs = float(rms_dbfs.reindex(passport["training_recordings"]).median()) if passport else float("nan")
+    usual_rms_dbfs = float(rms_dbfs.reindex(passport.training_recordings).median()) if passport else float("nan")
     facts: dict[str, Any] = {
         "n_recordings": len(recordings),
         "n_rejected": int((recordings["status"] == "rejected").sum()),
@@ -91,7 +92,7 @@ def _facts(
     if judged.empty:
         return facts | {"reason": _UNSCORED}
     # among all, as the reference nights are: the p-values of the table are cautious where there are domains
-    calibration = np.array(passport["calibration_scores"], dtype=np.float64)
+    calibration = np.array(passport.calibration_scores, dtype=np.float64)
     ranked = p_values(judged["score"].to_numpy(np.float64), calibration)
     return facts | {"night_score": night_score(ranked, len(calibration))}
 

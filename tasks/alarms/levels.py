@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks.alarms.chart import Bools, Charts, Ints
-from tasks.alarms.null import Null, normal_scores
-from tasks.alarms.reference import Floats, Reference, leave_one_out
-from tasks.settings import AlarmSettings
+from humwatch.tasks.alarms.chart import Bools, Charts, Ints
+from humwatch.tasks.alarms.null import Null, normal_scores
+from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights, leave_one_out
+from humwatch.tasks.settings import AlarmSettings
 
 HORIZON_NIGHTS = 100
 """Age from which the levels stay as they are."""
@@ -67,22 +67,22 @@ def _simulated(count: int, autocorrelation: float, settings: AlarmSettings) -> L
 
     commissioning = np.stack([one_night() for _ in range(count)], axis=1)
     null = Null.of(leave_one_out(commissioning))
-    charts = Charts.begin(Reference.of(commissioning))
-    found = Levels(np.empty(HORIZON_NIGHTS), np.empty(HORIZON_NIGHTS))
+    charts = Charts.begin(ReferenceNights.of(commissioning))
+    levels = Levels(np.empty(HORIZON_NIGHTS), np.empty(HORIZON_NIGHTS))
     for night in range(HORIZON_NIGHTS):
         scores = one_night()
         p_values = null.p_values(charts.reference.statistic(scores))
         charts.accumulate(normal_scores(p_values, len(null.statistics)), night)
         quiet = np.sort(charts.evidence[charts.alarm_since < 0])
-        found.alarm[night] = _exceeded_by(quiet, settings.false_alarm_rate)
-        found.attention[night] = _exceeded_by(quiet, settings.attention_rate / 2)
-        of_tonight = (np.full(size, found.alarm[night]), np.full(size, found.attention[night]))
+        levels.alarm[night] = _exceeded_by(quiet, settings.false_alarm_rate)
+        levels.attention[night] = _exceeded_by(quiet, settings.attention_rate / 2)
+        of_tonight = (np.full(size, levels.alarm[night]), np.full(size, levels.attention[night]))
         single = striking(p_values, settings.attention_rate)
         charts.judge(np.ones(size, dtype=bool), night, of_tonight, single, settings.clear_nights)
         charts.remember(scores)
-    for each in (found.alarm, found.attention):
+    for each in (levels.alarm, levels.attention):
         each[-_SETTLED_NIGHTS:] = each[-_SETTLED_NIGHTS:].mean()
-    return found
+    return levels
 
 
 def striking(p_values: Floats, attention_rate: float) -> Bools:

@@ -9,16 +9,16 @@ Statistics 29, 1958).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.alarms.null import normal_scores
-from tasks.alarms.reference import Floats
-from tasks.detectors.calibration import p_values
+from humwatch.storage.records import Passport
+from humwatch.tasks.alarms.null import normal_scores
+from humwatch.tasks.alarms.reference_nights import Floats
+from humwatch.tasks.detectors.calibration import p_values
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ def night_score(recording_p_values: Floats, n_calibration: int) -> float:
     return float(normal_scores(recording_p_values, n_calibration).mean())
 
 
-def calibration_of(passport: Mapping[str, Any], left_out: Collection[str] = ()) -> Calibration:
+def calibration_of(passport: Passport, left_out: Collection[str] = ()) -> Calibration:
     """Return the reference nights that a model's passport holds, without those left out.
 
     There are none where folds were not whole nights: recordings of a night that its model has heard say too little of a
     night it has not.
     """
-    scores = np.array(passport["calibration_scores"], dtype=np.float64)
-    nights = pd.Series(passport["calibration_batches"], dtype=object)
-    if nights.nunique() < passport["settings"]["fit"]["calibration_folds"]:
+    scores = np.array(passport.calibration_scores, dtype=np.float64)
+    nights = pd.Series(passport.calibration_batches, dtype=object)
+    if nights.nunique() < passport.calibration_folds:
         return Calibration((), np.empty(0), float("nan"))
     # each among the others: without itself its rank is one less
     among_others = p_values(scores, scores) * (len(scores) + 1) - 1

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from tasks.alarms.reference import Floats
+from humwatch.tasks.alarms.reference_nights import Floats
 
 MIN_FLEET = 10  # the median of fewer machines is noise of its own
 
@@ -30,8 +30,8 @@ class Null:
     @classmethod
     def of(cls, statistics: Floats) -> Null:
         """Return the null of leave-one-out statistics (machine, night), nights in order; NaN is no night."""
-        there = statistics[np.isfinite(statistics)]
-        return cls(np.sort(there), _autocorrelation(statistics))
+        finite = statistics[np.isfinite(statistics)]
+        return cls(np.sort(finite), _autocorrelation(statistics))
 
     @classmethod
     def of_all(cls, tables: Sequence[Floats]) -> Null:
@@ -60,8 +60,8 @@ def normal_scores(p_values: Floats, count: int) -> Floats:
 
 def fleet_effect(statistics: Floats) -> float:
     """Return what a night did to all machines, the median of their statistics; 0 when they are too few to say."""
-    there = statistics[np.isfinite(statistics)]
-    return float(np.median(there)) if len(there) >= MIN_FLEET else 0.0
+    finite = statistics[np.isfinite(statistics)]
+    return float(np.median(finite)) if len(finite) >= MIN_FLEET else 0.0
 
 
 def _autocorrelation(statistics: Floats) -> float:

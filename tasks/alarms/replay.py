@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.alarms.chart import Bools, Charts, Ints
-from tasks.alarms.levels import MIN_REFERENCE_NIGHTS, levels, striking
-from tasks.alarms.night_scores import Calibration
-from tasks.alarms.null import Null, fleet_effect, normal_scores
-from tasks.alarms.reference import Floats, Reference, leave_one_out
-from tasks.settings import AlarmSettings
+from humwatch.tasks.alarms.chart import Bools, Charts, Ints
+from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS, levels, striking
+from humwatch.tasks.alarms.night_scores import Calibration
+from humwatch.tasks.alarms.null import Null, fleet_effect, normal_scores
+from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights, leave_one_out
+from humwatch.tasks.settings import AlarmSettings
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Fleet:
     ) -> None:
         size = len(types)
         self.types, self.calibrations, self.settings = types, calibrations, settings
-        self.charts = Charts.begin(Reference.of(np.empty((size, 0))))
+        self.charts = Charts.begin(ReferenceNights.of(np.empty((size, 0))))
         self.models: list[str | None] = [None] * size
         self.usual_recordings = np.full(size, np.nan)
         self.begun_with = np.zeros(size, dtype=np.int64)
@@ -103,7 +103,7 @@ class _Fleet:
 
     def judge(self, index: int, night: Night, dates: Sequence[str]) -> Verdict:
         """Take the fleet through one night."""
-        self._meet(night.models)
+        self._restart_changed_models(night.models)
         charts, size = self.charts, len(self.types)
         reference_nights = charts.reference.count.astype(np.int64)
         spread = np.sqrt(np.fmax(1.0, self.usual_recordings / np.maximum(night.recordings, 1)))
@@ -119,12 +119,12 @@ class _Fleet:
             statistic[mine] -= effect[mine]
             p_value[mine] = null.p_values(statistic[mine])
             normal[mine] = normal_scores(p_value[mine], len(null.statistics))
-        there = np.isfinite(normal)
+        finite = np.isfinite(normal)
         charts.accumulate(normal, index)
-        self.begun_with = np.where(there & (charts.age == 1), reference_nights, self.begun_with)
-        level_alarm, level_attention = self._levels(there)
+        self.begun_with = np.where(finite & (charts.age == 1), reference_nights, self.begun_with)
+        level_alarm, level_attention = self._levels(finite)
         single = striking(p_value, self.settings.attention_rate)
-        new = charts.judge(there, index, (level_alarm, level_attention), single, self.settings.clear_nights)
+        new = charts.judge(finite, index, (level_alarm, level_attention), single, self.settings.clear_nights)
         evidence = np.where(charts.age > 0, charts.evidence, np.nan)
         charts.trust(night.normal)
         new &= ~night.normal
@@ -133,8 +133,8 @@ class _Fleet:
         return Verdict(
             date=night.date,
             reference_nights=reference_nights,
-            fleet_effect=np.where(there & (effect != 0), effect, np.nan),
-            statistic=np.where(there, statistic, np.nan),
+            fleet_effect=np.where(finite & (effect != 0), effect, np.nan),
+            statistic=np.where(finite, statistic, np.nan),
             p_value=p_value,
             evidence=np.where(night.normal & (charts.age > 0), 0.0, evidence),
             level_attention=level_attention,
@@ -147,7 +147,7 @@ class _Fleet:
             reasons=[self._reason(machine, night, int(reference_nights[machine])) for machine in range(size)],
         )
 
-    def _meet(self, models: Sequence[str | None]) -> None:
+    def _restart_changed_models(self, models: Sequence[str | None]) -> None:
         """Begin a new chart for each machine whose model is another one, and let its nights into the null."""
         new = [machine for machine, model in enumerate(models) if model is not None and model != self.models[machine]]
         if not new:
@@ -164,26 +164,26 @@ class _Fleet:
             self.heard[self.types[machine]][model] = calibration
         which = np.zeros(size, dtype=bool)
         which[new] = True
-        self.charts.restart(which, Reference.of(scores))
+        self.charts.restart(which, ReferenceNights.of(scores))
         tables = {name: _leave_one_out(list(heard.values())) for name, heard in self.heard.items() if heard}
         whole_fleet = Null.of_all([*tables.values()])
         for name, table in tables.items():
             null = Null.of(table)
             self.nulls[name] = null if null.supports(self.settings.false_alarm_rate) else whole_fleet
 
-    def _levels(self, there: Bools) -> tuple[Floats, Floats]:
+    def _levels(self, finite: Bools) -> tuple[Floats, Floats]:
         """Return alarm and attention levels, NaN where there is no statistic or the fleet does not support the rate."""
-        settings, found = self.settings, (np.full(len(there), np.nan), np.full(len(there), np.nan))
+        settings, reached = self.settings, (np.full(len(finite), np.nan), np.full(len(finite), np.nan))
         for name, null in self.nulls.items():
             if not null.supports(settings.attention_rate / 2):
                 continue
-            for count in np.unique(self.begun_with[there & (self.types == name)]):
-                which = there & (self.types == name) & (self.begun_with == count)
+            for count in np.unique(self.begun_with[finite & (self.types == name)]):
+                which = finite & (self.types == name) & (self.begun_with == count)
                 made = levels(int(count), null.autocorrelation, settings)
                 rates = (settings.false_alarm_rate, settings.attention_rate / 2)
-                for values, level, rate in zip(found, made.at(self.charts.age[which]), rates, strict=True):
+                for values, level, rate in zip(reached, made.at(self.charts.age[which]), rates, strict=True):
                     values[which] = level if null.supports(rate) else np.nan
-        return found
+        return reached
 
     def _reason(self, machine: int, night: Night, reference_nights: int) -> str | None:
         if not np.isfinite(night.scores[machine]):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
 from typing import Any
 
-import pandas as pd
 from prefect.events import emit_event
 
-from storage.keys import digest, path_component
-from storage.lake import Lake
-from storage.tables import MACHINE_NIGHTS, read_tables
-from tasks.alarms.nights import judge_night, newest_tables, night_of, nights_key, variants_of
-from tasks.catalog import MACHINE, machine_of
-from tasks.task import stage
-from tasks.work import Work
+from humwatch.storage.lake import Lake
+from humwatch.storage.naming import digest, path_component
+from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
+from humwatch.tasks.alarms.judge import judge_night
+from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.frames import rows_of
+from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.night_tables import newest_tables, night_of
+from humwatch.tasks.plan.run import Run
 
 EVENT = "humwatch.alarm.raised"
 _PAYLOAD = (
@@ -25,24 +25,24 @@ _PAYLOAD = (
 
 
 @stage("alarms")
-def judge_nights(work: Work) -> int:
+def judge_nights(run: Run) -> int:
     """Judge the night in scope and those before it that were not; return how many new alarms Prefect was told of.
 
     A run on a part of the machines judges nothing: an alarm is a matter of the whole fleet.
     """
-    night = night_of(work.scope)
-    if night is None or work.scope.machines is not None:
+    night = night_of(run.scope)
+    if night is None or run.scope.machines is not None:
         return 0
-    lake = work.open_lake()
-    catalog = Work(work.lake_uri, work.settings).catalog(lake)  # the level of the nights that trained the models, too
+    lake = run.lake
+    catalog = run.catalog_of(None)  # the level of the nights that trained the models, too
     raised = 0
-    for variant in variants_of(work):
-        key = nights_key(work, variant)
-        made = judge_night(lake, work, catalog, variant, night)
+    for variant in run.variants:
+        key = run.nights_key(variant)
+        made = judge_night(run, catalog, variant, night)
         # also a table that is there: a run that was killed may have kept it and said nothing
         tables = {*made, newest_tables(lake, key)[night]}
         rows = read_tables(lake, sorted(tables), MACHINE_NIGHTS).to_pandas()
-        raised += sum(_tell(lake, key, row) for row in _records(rows[rows["new_alarm"]]))
+        raised += sum(_tell(lake, key, row) for row in rows_of(rows[rows["new_alarm"]]))
     return raised
 
 
@@ -62,7 +62,3 @@ def _tell(lake: Lake, key: str, row: dict[str, Any]) -> bool:
         id=uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}"),
     )
     return emitted is not None and lake.create(mark, b"{}")  # without the mark a later run of the night tries again
-
-
-def _records(rows: pd.DataFrame) -> Iterable[dict[str, Any]]:
-    return rows.astype(object).where(rows.notna(), None).to_dict("records")  # type: ignore[return-value]

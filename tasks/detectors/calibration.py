@@ -128,6 +128,6 @@ def _of_domains(
     names = np.array([each or "" for each in domains or ()], dtype=object)
     if len(set(names)) < 2:
         return {}
-    there = ~np.isnan(calibration_scores)
-    found = {name: np.sort(calibration_scores[there & (names == name)]) for name in sorted(set(names))}
-    return {name: own for name, own in found.items() if len(own) >= fewest}
+    finite = ~np.isnan(calibration_scores)
+    by_domain = {name: np.sort(calibration_scores[finite & (names == name)]) for name in sorted(set(names))}
+    return {name: own for name, own in by_domain.items() if len(own) >= fewest}

@@ -8,36 +8,25 @@ Mahalanobis distance and the autoencoder of MIMII added.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from functools import cache, partial
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp
 from sklearn import config_context
-from sklearn.covariance import LedoitWolf
 from sklearn.decomposition import PCA
-from sklearn.ensemble import IsolationForest
-from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
-from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
-from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import OneClassSVM
 from sklearn.utils import gen_batches
 from threadpoolctl import ThreadpoolController
 
-from tasks.settings import AUTOENCODER_NAMES, DetectorName, FitSettings
+from humwatch.tasks.detectors.kinds.algorithm import Features, Matrix
+from humwatch.tasks.detectors.kinds.table import ALGORITHMS
+from humwatch.tasks.settings import DetectorName, FitSettings
 
-Features: TypeAlias = NDArray[np.floating[Any]]
-Matrix: TypeAlias = NDArray[np.float64]
 Rows: TypeAlias = NDArray[np.integer[Any]]
-Fit: TypeAlias = Callable[[Any, FitSettings, int, list[str]], Any]
 
-# Rows scored by one matrix product. The last block is filled with zeros: products of one shape round alike, so the
-# score of a row does not depend on the rows it is scored with. It also bounds the memory of kde.
-BLOCK_ROWS = 256
 # Values that are float64 in full width at once while fitting, and of which principal components are computed: memory
 # then grows with the rows by their float32 and their reduced features alone.
 FULL_WIDTH_VALUES = 2048 * 2048
@@ -75,18 +64,18 @@ class Detector:
         """
         rows = np.arange(len(features)) if rows is None else rows
         scores = np.empty(len(rows), dtype=np.float64)
-        block_rows = _ALGORITHMS[self.name].block_rows
+        block_rows = ALGORITHMS[self.name].block_rows
         with _threads().limit(limits=1):
             for start in range(0, len(rows), block_rows):
-                there = features[rows[start : start + block_rows]]
-                _must_be_finite(there)
+                given = features[rows[start : start + block_rows]]
+                _must_be_finite(given)
                 block = np.zeros((block_rows, features.shape[1]))
-                block[: len(there)] = there
-                scores[start : start + len(there)] = self._score_block(block)[: len(there)]
+                block[: len(given)] = given
+                scores[start : start + len(given)] = self._score_block(block)[: len(given)]
         return scores
 
     def _score_block(self, block: Matrix) -> Matrix:
-        algorithm = _ALGORITHMS[self.name]
+        algorithm = ALGORITHMS[self.name]
         reduced: Matrix = block if algorithm.raw else self.scaler.transform(block)
         if self.pca is not None:
             reduced = self.pca.transform(reduced)
@@ -108,7 +97,7 @@ class Detector:
         Raises:
             KeyError: The state lacks a field, or names no detector.
         """
-        if state["name"] not in _ALGORITHMS:
+        if state["name"] not in ALGORITHMS:
             raise KeyError(state["name"])
         return cls(**{field.name: state[field.name] for field in fields(cls)})
 
@@ -138,7 +127,7 @@ def fit_detector(
         notes.append("fitted to a single window")
         # Mixtures need two rows; twice the same changes no mean and no variance.
         rows = np.repeat(rows, 2)
-    algorithm = _ALGORITHMS[name]
+    algorithm = ALGORITHMS[name]
     with (
         _threads().limit(limits=1),
         config_context(working_memory=_DISTANCES_MIB),
@@ -176,7 +165,7 @@ def most_rows(name: DetectorName, width: int, settings: FitSettings) -> int:
 
     `fit.max_windows`, or fewer where a detector sees them wider than 1,024 features.
     """
-    if _ALGORITHMS[name].raw:
+    if ALGORITHMS[name].raw:
         return settings.max_windows
     seen = min(width, settings.pca_components or width)
     return min(settings.max_windows, max(LEAST_ROWS, FITTED_VALUES // seen))
@@ -228,192 +217,3 @@ def _fit_pca(
     if pca is None or rank == components:
         return pca
     return PCA(rank, whiten=whiten, random_state=seed).fit(scaled)
-
-
-def _mixture_parameters(features: Matrix, settings: FitSettings, seed: int, notes: list[str]) -> dict[str, Any]:
-    components = min(settings.gmm_components, len(features))
-    if components < settings.gmm_components:
-        notes.append(f"{components} mixture components instead of {settings.gmm_components}: one a training window")
-    return {
-        "n_components": components,
-        "covariance_type": settings.gmm_covariance,
-        "max_iter": settings.gmm_iterations,
-        "init_params": "kmeans",
-        "random_state": seed,
-    }
-
-
-def _fit_gmm(features: Matrix, settings: FitSettings, seed: int, notes: list[str]) -> Any:
-    return GaussianMixture(**_mixture_parameters(features, settings, seed, notes)).fit(features)
-
-
-def _fit_bayesian_gmm(features: Matrix, settings: FitSettings, seed: int, notes: list[str]) -> Any:
-    # scikit-learn's prior is the data's covariance: for a constant feature 0, where empty components, which keep their
-    # prior, would become infinitely sharp and decide every score. reg_covar is the floor for the others already.
-    mixture = BayesianGaussianMixture(**_mixture_parameters(features, settings, seed, notes))
-    variances = features.var(axis=0, ddof=1)
-    floored = np.maximum(variances, mixture.reg_covar)
-    if settings.gmm_covariance == "diag":
-        mixture.covariance_prior = floored
-    else:
-        mixture.covariance_prior = np.atleast_2d(np.cov(features.T)) + np.diag(floored - variances)
-    return mixture.fit(features)
-
-
-def _score_mixture(mixture: Any, features: Matrix) -> Matrix:
-    scores: Matrix = -mixture.score_samples(features)
-    return scores
-
-
-def _fit_ocsvm(features: Matrix, settings: FitSettings, _seed: int, _notes: list[str]) -> Any:
-    variance = float(features.var())
-    gamma = 1 / (features.shape[1] * variance) if variance > 0 else 1.0  # scikit-learn's gamma="scale", as a number
-    return OneClassSVM(kernel="rbf", gamma=gamma, nu=settings.ocsvm_nu).fit(features)
-
-
-def _score_ocsvm(machine: OneClassSVM, features: Matrix) -> Matrix:
-    kernel = rbf_kernel(features, machine.support_vectors_, gamma=machine.gamma)
-    scores: Matrix = -(kernel @ machine.dual_coef_[0] + machine.intercept_[0])
-    return scores
-
-
-def _fit_isolation_forest(features: Matrix, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
-    """The trees as arrays over all their nodes, end to end; a leaf is its own child.
-
-    scikit-learn's trees are 128 objects of 20 kB, slow to load, and a damaged one crashes the process that follows it.
-    """
-    forest = IsolationForest(n_estimators=settings.isolation_forest_trees, random_state=seed).fit(features)
-    trees = [each.tree_ for each in forest.estimators_]
-    roots = np.cumsum([0] + [tree.node_count for tree in trees[:-1]])
-    nodes = np.arange(sum(tree.node_count for tree in trees))
-    is_leaf = np.concatenate([tree.children_left == -1 for tree in trees])
-    left = np.concatenate([root + tree.children_left for root, tree in zip(roots, trees, strict=True)])
-    right = np.concatenate([root + tree.children_right for root, tree in zip(roots, trees, strict=True)])
-    levels = max(tree.max_depth for tree in trees)
-    depth, level = np.zeros(len(nodes)), roots
-    for below in range(1, levels + 1):
-        level = level[~is_leaf[level]]
-        level = np.concatenate([left[level], right[level]])
-        depth[level] = below
-    return {
-        "roots": roots,
-        "levels": levels,
-        "left": np.where(is_leaf, nodes, left),
-        "right": np.where(is_leaf, nodes, right),
-        "feature": np.where(is_leaf, 0, np.concatenate([tree.feature for tree in trees])),
-        "cut": np.concatenate([tree.threshold for tree in trees]),
-        "path": depth + _mean_path(np.concatenate([tree.n_node_samples for tree in trees])),
-        "mean_path": float(_mean_path(np.array([forest.max_samples_]))[0]),
-    }
-
-
-def _mean_path(samples: NDArray[np.integer[Any]]) -> Matrix:
-    """Mean depth at which a random tree over so many samples isolates one (Liu, Ting & Zhou 2008, equation 1)."""
-    others = np.maximum(samples - 1, 2)
-    path = 2 * (np.log(others) + np.euler_gamma - others / (others + 1))
-    mean: Matrix = np.where(samples > 2, path, np.maximum(samples - 1, 0))
-    return mean
-
-
-def _score_isolation_forest(forest: Mapping[str, Any], features: Matrix) -> Matrix:
-    """2 ** (-path / mean path), in (0, 1), as in the paper (Liu et al., equation 2) and minus scikit-learn's."""
-    rows = features.astype(np.float32)  # what scikit-learn's trees were grown on
-    row = np.arange(len(rows))[:, None]
-    node = np.repeat(forest["roots"][None], len(rows), axis=0)
-    for _ in range(forest["levels"]):
-        goes_left = rows[row, forest["feature"][node]] <= forest["cut"][node]
-        node = np.where(goes_left, forest["left"][node], forest["right"][node])
-    scores: Matrix = 2 ** (-forest["path"][node].mean(axis=1) / forest["mean_path"])
-    return scores
-
-
-def _fit_kde(features: Matrix, settings: FitSettings, _seed: int, _notes: list[str]) -> Any:
-    return {"training": features, "bandwidth": settings.kde_bandwidth}
-
-
-def _score_kde(density: Mapping[str, Any], features: Matrix) -> Matrix:
-    """Summed directly: scikit-learn's tree loses the digits of low densities, those of outliers, to cancellation."""
-    training, bandwidth = density["training"], density["bandwidth"]
-    count, dimensions = training.shape
-    exponents = euclidean_distances(features, training, squared=True) / (-2 * bandwidth**2)
-    log_norm = np.log(count) + dimensions / 2 * np.log(2 * np.pi * bandwidth**2)
-    scores: Matrix = log_norm - logsumexp(exponents, axis=1)
-    return scores
-
-
-def _fit_knn(features: Matrix, settings: FitSettings, _seed: int, notes: list[str]) -> Any:
-    neighbours = min(settings.knn_neighbours, len(features))
-    if neighbours < settings.knn_neighbours:
-        notes.append(f"{neighbours} nearest neighbours instead of {settings.knn_neighbours}: all training windows")
-    nearest = NearestNeighbors(n_neighbors=neighbours, algorithm="brute", metric=settings.knn_metric).fit(features)
-    if settings.knn_local is None:
-        return {"nearest": nearest, "spacing": None}
-    # The window itself is left out by its place: equal windows are neighbours too.
-    around = nearest.kneighbors(n_neighbors=min(settings.knn_local, len(features) - 1))[0].mean(axis=1)
-    return {"nearest": nearest, "spacing": np.where(around > 0, around, around[around > 0].min(initial=1.0))}
-
-
-def _score_knn(neighbours: Mapping[str, Any], features: Matrix) -> Matrix:
-    """With `spacing`: the local density ratio of Wilkinghoff et al. 2025 (arXiv 2509.10951), here over neighbours."""
-    distances, indices = neighbours["nearest"].kneighbors(features)
-    spacing = neighbours["spacing"]
-    scores: Matrix = (distances if spacing is None else distances / spacing[indices]).mean(axis=1)
-    return scores
-
-
-def _fit_mahalanobis(features: Matrix, _settings: FitSettings, _seed: int, notes: list[str]) -> Any:
-    covariance = LedoitWolf().fit(features)
-    if covariance.covariance_.any():
-        return {"location": covariance.location_, "precision": covariance.precision_}
-    notes.append("all training windows are equal: Euclidean distance instead of Mahalanobis")
-    return {"location": covariance.location_, "precision": np.eye(features.shape[1])}
-
-
-def _score_mahalanobis(normal: Mapping[str, Matrix], features: Matrix) -> Matrix:
-    """The squared distance, as scikit-learn's `mahalanobis`: minus twice the log density, but for a constant."""
-    centred = features - normal["location"]
-    scores: Matrix = ((centred @ normal["precision"]) * centred).sum(axis=1)
-    return scores
-
-
-def _fit_autoencoder(name: str, features: Features, settings: FitSettings, seed: int, _notes: list[str]) -> Any:
-    # torch takes seconds to import, which only processes that train networks should pay.
-    from tasks.detectors.autoencoders import fit_autoencoder  # noqa: PLC0415
-
-    return fit_autoencoder(name, features, settings, seed)
-
-
-def _score_autoencoder(stored: Any, block: Matrix) -> Matrix:
-    from tasks.detectors.autoencoders import score_autoencoder  # noqa: PLC0415 - as above
-
-    return score_autoencoder(stored, block)
-
-
-@dataclass(frozen=True)
-class _Algorithm:
-    """How a detector is fitted and scored.
-
-    `whiten`: to unit variance in every principal component, for distances. `raw`: neither standardised nor reduced.
-    `block_rows`: rows scored at once; a network's maps take more memory than a product.
-    """
-
-    fit: Fit
-    score: Callable[[Any, Matrix], Matrix]
-    whiten: bool = False
-    raw: bool = False
-    block_rows: int = BLOCK_ROWS
-
-
-_ALGORITHMS: dict[DetectorName, _Algorithm] = {
-    "gmm": _Algorithm(_fit_gmm, _score_mixture),
-    "bayesian_gmm": _Algorithm(_fit_bayesian_gmm, _score_mixture),
-    "ocsvm": _Algorithm(_fit_ocsvm, _score_ocsvm),
-    "isolation_forest": _Algorithm(_fit_isolation_forest, _score_isolation_forest),
-    "kde": _Algorithm(_fit_kde, _score_kde),
-    "knn": _Algorithm(_fit_knn, _score_knn, whiten=True),
-    "mahalanobis": _Algorithm(_fit_mahalanobis, _score_mahalanobis, whiten=True),
-    **{
-        name: _Algorithm(partial(_fit_autoencoder, name), _score_autoencoder, raw=True, block_rows=32)
-        for name in AUTOENCODER_NAMES
-    },
-}

@@ -14,8 +14,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detectors.detectors import Detector, Matrix, fit_detector
-from tasks.settings import DetectorName, FitSettings
+from humwatch.tasks.detectors.detectors import Detector, fit_detector
+from humwatch.tasks.detectors.kinds.algorithm import Matrix
+from humwatch.tasks.settings import DetectorName, FitSettings
 
 Windows: TypeAlias = NDArray[np.float32]
 """Features of one representation, float32 (recording, window, feature). Shorter recordings are padded with NaN: a
@@ -70,19 +71,19 @@ class MachineModel:
         return self.scores(windows)[1]
 
     def drift(self, windows: Sequence[Windows]) -> Matrix:
-        """How far the features of each recording have moved from those of the training set, whatever that means.
+        """Feature drift of each recording, float64 (recording,), NaN for one without windows.
 
-        The mean over windows is compared with the training mean: the median over features of the distance in training
-        standard deviations (a few features that hardly varied in training do not count for all), then the mean over
-        representations. float64 (recording,), NaN for a recording without windows.
+        The median over features of the distance of the recording's mean to the training mean, in training standard
+        deviations (the median, so that a few features that hardly varied in training do not decide); then the mean over
+        representations.
         """
         _check_shapes(windows, len(self.detectors))
         drift = np.full((len(windows), len(windows[0])), np.nan)
         for moved, detector, features in zip(drift, self.detectors, windows, strict=True):
             for index, recording in enumerate(features):
-                there = recording[np.isfinite(recording).all(axis=1)]
-                if len(there):
-                    moved[index] = np.median(detector.distances(there.mean(axis=0, dtype=np.float64)[None]))
+                finite = recording[np.isfinite(recording).all(axis=1)]
+                if len(finite):
+                    moved[index] = np.median(detector.distances(finite.mean(axis=0, dtype=np.float64)[None]))
         mean: Matrix = drift.mean(axis=0)
         return mean
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from storage.errors import ModelIncompatible
-from tasks.detectors.machine_model import MachineModel
+from humwatch.storage.errors import ModelIncompatible
+from humwatch.tasks.detectors.machine_model import MachineModel
 
 FORMAT = 1
 
@@ -36,7 +36,7 @@ TRUSTED: tuple[str, ...] = (
 
 def dumps(model: MachineModel) -> bytes:
     """The model as a skops file (a zip archive with a JSON schema and npy arrays)."""
-    from tasks.detectors import skops_io  # noqa: PLC0415 - it takes half a second, which only these functions should pay
+    from humwatch.tasks.detectors import skops_io  # noqa: PLC0415 - it takes half a second, which only these functions should pay
 
     return _canonical(skops_io.dumps({"format": FORMAT, "model": model.state()}))
 
@@ -62,7 +62,7 @@ def _read(data: bytes) -> MachineModel:
     unknown = sorted(set(_types(schema)) - set(TRUSTED))
     if unknown:
         raise ModelIncompatible(f"the stored model holds types that are not allowed: {', '.join(unknown)}")
-    from tasks.detectors import skops_io  # noqa: PLC0415 - as above
+    from humwatch.tasks.detectors import skops_io  # noqa: PLC0415 - as above
 
     stored = skops_io.loads(data, trusted=list(TRUSTED))
     if stored["format"] != FORMAT:

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.catalog import MACHINE
-from tasks.evaluation import metrics
-from tasks.settings import EvaluationSettings
+from humwatch.tasks.evaluation import metrics
+from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.tasks.settings import EvaluationSettings
 
 COLUMNS: dict[str, str] = {
     "machine_type": "object",
@@ -151,8 +151,8 @@ class _Recordings:
 
 def _positions(machine_of: pd.Series[int], machines: npt.NDArray[np.intp]) -> list[npt.NDArray[np.intp]]:
     """For each of the machines the positions of its recordings, possibly none."""
-    found = machine_of.groupby(machine_of).indices
-    return [np.asarray(found.get(machine, ()), dtype=np.intp) for machine in machines]
+    positions = machine_of.groupby(machine_of).indices
+    return [np.asarray(positions.get(machine, ()), dtype=np.intp) for machine in machines]
 
 
 def _domain_figures(recordings: _Recordings, settings: EvaluationSettings, seed: int) -> Iterator[dict[str, object]]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.evaluation.auc_table import to_frame
-from tasks.evaluation.published import published_table
-from tasks.evaluation.summary_table import ALL_TYPES, summary_table
+from humwatch.tasks.evaluation.auc_table import to_frame
+from humwatch.tasks.evaluation.published import published_table
+from humwatch.tasks.evaluation.summary_table import ALL_TYPES, summary_table
 
 COLUMNS: dict[str, str] = {
     "preset": "object",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
-from tasks.evaluation.summary_table import ALL_TYPES
+from humwatch.tasks.evaluation.summary_table import ALL_TYPES
 
 COLUMNS: dict[str, str] = {
     "machine_type": "object",
@@ -38,7 +38,7 @@ def calibration_table(auc: pd.DataFrame, stated_rate: float, confidence: float) 
 
     The interval is that of Clopper & Pearson ("The use of confidence or fiducial limits illustrated in the case of the
     binomial", Biometrika 26, 1934). A threshold keeps its rate on average over calibration sets (see
-    `tasks.detectors.calibration`): a single machine may lie off it, many pooled should not lie above.
+    `humwatch.tasks.detectors.calibration`): a single machine may lie off it, many pooled should not lie above.
 
     Args:
         auc: columns as `auc_table.COLUMNS`.

@@ -13,11 +13,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from tasks.catalog import MACHINE
-from tasks.evaluation.auc_table import optional_text, to_frame
-from tasks.evaluation.paired import FloatArray, Placements, delong, normal_interval, placements
-from tasks.evaluation.summary_table import ALL_TYPES
-from tasks.settings import EvaluationSettings
+from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
+from humwatch.tasks.evaluation.paired import FloatArray, Placements, delong, normal_interval, placements
+from humwatch.tasks.evaluation.summary_table import ALL_TYPES
+from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.tasks.settings import EvaluationSettings
 
 COLUMNS: dict[str, str] = {
     "machine_type": "object",
@@ -84,9 +84,9 @@ def _values(tests: pd.DataFrame, scores: pd.DataFrame, models: Sequence[Model]) 
     """The scores of the test recordings, float64 (recording, model); NaN where there is none."""
     by = ["recording_id", "seed"]
     scored = {model: rows.set_index(by)["score"] for model, rows in scores.groupby(["backbone", "detector"])}
-    wanted = pd.MultiIndex.from_frame(tests[by])
-    nothing = pd.Series(np.nan, index=wanted)
-    return np.column_stack([scored.get(model, nothing).reindex(wanted).to_numpy(dtype=np.float64) for model in models])
+    tested = pd.MultiIndex.from_frame(tests[by])
+    nothing = pd.Series(np.nan, index=tested)
+    return np.column_stack([scored.get(model, nothing).reindex(tested).to_numpy(dtype=np.float64) for model in models])
 
 
 def _machine_rows(

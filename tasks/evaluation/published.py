@@ -14,7 +14,7 @@ from itertools import product
 
 import pandas as pd
 
-from tasks.evaluation.auc_table import optional_text, to_frame
+from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
 
 COLUMNS: dict[str, str] = {
     "machine_type": "object",
@@ -49,7 +49,7 @@ _OURS = ["backbone", "detector"]
 @functools.cache
 def published_aucs() -> pd.DataFrame:
     """Return the 352 published AUCs, 0 to 1: machine_type, machine_id, network, published_detector, published_auc."""
-    with resources.files("tasks.evaluation").joinpath("data", "muller2020_table1.csv").open() as file:
+    with resources.files("humwatch.tasks.evaluation").joinpath("data", "muller2020_table1.csv").open() as file:
         table = pd.read_csv(file, header=None)
     rows = [
         (*machine, network, detector, round(percent / 100, 3))

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import pandas as pd
 
-from storage.errors import BadConfiguration
+from humwatch.storage.errors import BadConfiguration
 
 _MACHINE = ["site", "condition", "machine_type", "machine_id"]
 _DECISIONS = {"abnormal": 1, "normal": 0}
@@ -123,9 +123,11 @@ def submission_files(recordings: pd.DataFrame, year: int) -> dict[str, bytes]:
 
 def missing_sections(recordings: pd.DataFrame, year: int) -> list[str]:
     """Return the sections of a year's evaluation set that are not among the recordings, as `TYPE/ID`."""
-    there = set(zip(recordings["machine_type"], recordings["machine_id"], strict=True))
-    wanted = ((name, section) for name, sections in _challenge(year).evaluation.items() for section in sections)
-    return [f"{name}/{section}" for name, section in wanted if (name, section) not in there]
+    tested = set(zip(recordings["machine_type"], recordings["machine_id"], strict=True))
+    sections_of_year = (
+        (name, section) for name, sections in _challenge(year).evaluation.items() for section in sections
+    )
+    return [f"{name}/{section}" for name, section in sections_of_year if (name, section) not in tested]
 
 
 def _challenge(year: int) -> Challenge:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import hmean
 
-from tasks.catalog import MACHINE
-from tasks.evaluation.auc_table import optional_text, to_frame
+from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
+from humwatch.tasks.plan.catalog import MACHINE
 
 ALL_TYPES = "all"
 COLUMNS: dict[str, str] = {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tasks.evaluation.kept import evaluate
-from tasks.task import stage
-from tasks.work import Work
+from humwatch.tasks.evaluation.store import evaluate
+from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.plan.run import Run
 
 
 @stage("evaluate")
-def evaluate_scores(work: Work) -> str:
+def evaluate_scores(run: Run) -> str:
     """Evaluate the current scores unless that is done already; return the evaluation's id (tables stay in the lake)."""
-    return evaluate(work.open_lake(), work)
+    return evaluate(run)

@@ -13,18 +13,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from storage.arrays import read_rows
-from storage.errors import ModelIncompatible, SourceNotFound
-from storage.lake import Lake
-from tasks.catalog import MACHINE, Catalog, machine_of
-from tasks.detectors.fit import Variant, load_model
-from tasks.detectors.machine_model import MachineModel
-from tasks.explanation.reference import Decibels, Reference
-from tasks.explanation.relevance import relevance_map
-from tasks.features.blocks import EmbeddingSettings, embedder
-from tasks.features.representations import Representation, parse
-from tasks.spectrograms.blocks import ARRAY
-from tasks.work import Work
+from humwatch.storage.arrays import read_rows
+from humwatch.storage.errors import ModelIncompatible, SourceNotFound
+from humwatch.tasks.detectors.fit import load_model
+from humwatch.tasks.detectors.machine_model import MachineModel
+from humwatch.tasks.explanation.reference import Decibels, Reference
+from humwatch.tasks.explanation.relevance import relevance_map
+from humwatch.tasks.features.feature_blocks import embedder
+from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
+from humwatch.tasks.plan.keys import EmbeddingSettings
+from humwatch.tasks.plan.representations import Representation, parse
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.variants import Variant
+from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY
 
 REFERENCE_RECORDINGS = 16
 
@@ -46,34 +47,33 @@ class Explanation:
     reason: str | None = None
 
 
-def explain_recordings(lake: Lake, catalog: Catalog, chosen: pd.DataFrame, work: Work) -> Iterator[Explanation]:
-    """Yield an explanation for each of `chosen`, in that order: see `tasks.explanation.relevance`.
+def explain_recordings(catalog: Catalog, chosen: pd.DataFrame, run: Run) -> Iterator[Explanation]:
+    """Yield an explanation for each of `chosen`, in that order: see `humwatch.tasks.explanation.relevance`.
 
     Normal is what `REFERENCE_RECORDINGS` of the recordings named in the model's passport sound like, drawn with the
     model's seed from those the lake still holds; the first few of them lend their sound.
 
     Args:
-        lake: Where spectrograms and models are.
         catalog: Of any scope: its history is of the whole lake, so training recordings of earlier nights are in it.
         chosen: Rows of the scores table.
-        work: The settings the scores were made with.
+        run: The lake, and the settings the scores were made with.
     """
-    places = catalog.roled.set_index("recording_id")[["part_id", "row"]]
+    places = catalog.eligible_history.set_index("recording_id")[["part_id", "row"]]
     known: dict[tuple[Any, ...], tuple[MachineModel, Reference]] = {}
     for row in chosen.to_dict("records"):
         named = tuple(None if pd.isna(row[column]) else row[column] for column in _MODEL)
         try:
-            logmel = _spectrogram(lake, catalog, places, row["recording_id"], work)
+            logmel = _spectrogram(catalog, places, row["recording_id"], run)
             if named not in known:
-                known[named] = _learned(lake, catalog, places, named, work)
+                known[named] = _learned(catalog, places, named, run)
         except (SourceNotFound, ModelIncompatible) as error:
             yield Explanation(row["recording_id"], None, str(error))
             continue
-        yield _explanation(row["recording_id"], logmel, *known[named], parse(row["backbone"]), work.embedding)
+        yield _explanation(row["recording_id"], logmel, *known[named], parse(row["backbone"]), run.embedding)
 
 
 def _learned(
-    lake: Lake, catalog: Catalog, places: pd.DataFrame, named: tuple[Any, ...], work: Work
+    catalog: Catalog, places: pd.DataFrame, named: tuple[Any, ...], run: Run
 ) -> tuple[MachineModel, Reference]:
     """A model and its reference.
 
@@ -82,23 +82,23 @@ def _learned(
         ModelIncompatible: The model is one of another installation.
     """
     backbone, detector, seed, *machine, version = named
-    key = Variant(backbone, detector, seed).key(work.embedding, work.settings.fit)
-    model, stored = load_model(lake, key, machine_of(machine), version)
-    trained = [each for each in stored.passport["training_recordings"] if each in places.index]
+    key = run.model_key(Variant(backbone, detector, seed))
+    model, stored = load_model(run.lake, key, machine_of(machine), version)
+    trained = [each for each in stored.passport.training_recordings if each in places.index]
     if not trained:
         raise SourceNotFound("none of the recordings its model was trained on is in the lake")
     drawn = np.random.default_rng(seed).permutation(len(trained))[:REFERENCE_RECORDINGS]
-    normal = [_spectrogram(lake, catalog, places, trained[index], work) for index in drawn]
-    return model, Reference.of(normal, work.settings.images, work.settings.spectrogram)
+    normal = [_spectrogram(catalog, places, trained[index], run) for index in drawn]
+    return model, Reference.of(normal, run.settings.images, run.settings.spectrogram)
 
 
-def _spectrogram(lake: Lake, catalog: Catalog, places: pd.DataFrame, recording_id: str, work: Work) -> Decibels:
+def _spectrogram(catalog: Catalog, places: pd.DataFrame, recording_id: str, run: Run) -> Decibels:
     if recording_id not in places.index:
         raise SourceNotFound("its spectrogram is not in the lake")
     place: dict[Any, Any] = places.loc[recording_id].to_dict()
-    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
+    store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     row = place["row"]
-    padded = read_rows(lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
+    padded = read_rows(run.lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
     values: Decibels = padded[:, np.isfinite(padded).all(axis=0)]
     return values
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from tasks.settings import ImageSettings, SpectrogramSettings
+from humwatch.tasks.settings import ImageSettings, SpectrogramSettings
 
 Decibels: TypeAlias = NDArray[np.float32]
 """A recording's log-mel spectrogram without padding: float32 (mel, frame) in dB."""

@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.detectors.machine_model import MachineModel
-from tasks.explanation.reference import Decibels, Reference
-from tasks.features.representations import Representation
-from tasks.settings import ImageSettings
+from humwatch.tasks.detectors.machine_model import MachineModel
+from humwatch.tasks.explanation.reference import Decibels, Reference
+from humwatch.tasks.plan.representations import Representation
+from humwatch.tasks.settings import ImageSettings
 
 if TYPE_CHECKING:
-    from tasks.features.embed import Embedder
+    from humwatch.tasks.features.embed import Embedder
 
 MOST_FRAMES = 1024
 """Frames of a recording that are explained: of a longer one, the stretch that departs most. Bounds the cost."""

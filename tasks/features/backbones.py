@@ -15,14 +15,14 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import fx, nn
 
-from storage.errors import BadConfiguration, ModelIncompatible
-from tasks.features.fusing import fold_batch_norms, fuse_convolutions, separate_outputs
-from tasks.features.images import IMAGENET_MEAN, IMAGENET_STD
-from tasks.features.representations import FAKE, LITE
-from tasks.features.state import load_weights
-from tasks.features.vision import feature_extraction, models
-from tasks.features.weights import trained
-from tasks.settings import FeatureSettings
+from humwatch.storage.errors import BadConfiguration, ModelIncompatible
+from humwatch.tasks.features.fusing import fold_batch_norms, fuse_convolutions, separate_outputs
+from humwatch.tasks.settings import FeatureSettings
+from humwatch.tasks.weights.imagenet import IMAGENET_MEAN, IMAGENET_STD
+from humwatch.tasks.weights.sources import FAKE, LITE
+from humwatch.tasks.weights.state import load_weights
+from humwatch.tasks.weights.vision import feature_extraction, models
+from humwatch.tasks.weights.weights import trained
 
 # torchvision sets these when it loads trained weights: the two models undo ImageNet's normalisation themselves.
 _UNDO_NORMALISATION = {"transform_input": True, "init_weights": False}
@@ -127,10 +127,10 @@ def map_shapes(
 
 def choose_device(device: str) -> torch.device:
     """Return the device of a setting; `auto` is a GPU where there is one."""
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
         raise BadConfiguration("features.device is cuda, but torch sees no CUDA device here; use cpu or auto")
-    return torch.device("cuda" if device != "cpu" and there else "cpu")
+    return torch.device("cuda" if device != "cpu" and has_cuda else "cpu")
 
 
 def _drawn_network(source: str, image_size_px: int) -> nn.Module:

@@ -8,13 +8,22 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import torch
 
-from storage.errors import BadConfiguration
-from tasks.features.backbones import Backbone, build, choose_device, map_shapes
-from tasks.features.images import ImageMaker
-from tasks.features.pooling import Moments, moments, pool, pooled, recording_vector, window_spans, window_vectors
-from tasks.features.representations import LOGMEL, Representation
-from tasks.features.windows import n_windows, strip_frames, strips
-from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.features.backbones import Backbone, build, choose_device, map_shapes
+from humwatch.tasks.features.images import ImageMaker
+from humwatch.tasks.features.pooling import (
+    Moments,
+    moments,
+    pool,
+    pooled,
+    recording_vector,
+    window_spans,
+    window_vectors,
+)
+from humwatch.tasks.features.windows import strip_frames, strips
+from humwatch.tasks.plan.representations import Representation
+from humwatch.tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+from humwatch.tasks.weights.sources import LOGMEL
 
 # Windows of one strip at most, so that a recording of hours is no single image.
 _STRIP_WINDOWS = 16
@@ -58,7 +67,9 @@ class Embedder:
         images: ImageSettings,
         spectrogram: SpectrogramSettings,
     ) -> None:
-        self._sizes = {wanted: feature_size(wanted, images, spectrogram) for wanted in representations}
+        self._sizes = {
+            representation: feature_size(representation, images, spectrogram) for representation in representations
+        }
         self._settings = images
         self._device = choose_device(features.device)
         self._batch_size = features.batch_size or BATCH_SIZES[self._device.type]
@@ -66,11 +77,15 @@ class Embedder:
         self._longest_strip = _STRIP_WINDOWS if features.fully_convolutional else 1
         self._image_maker = ImageMaker(images, spectrogram.top_db, self._device)
         # log-mel statistics of a recording are those of its frames, not of its windows
-        self._of_windows = [wanted for wanted in self._sizes if wanted.level == "window" or wanted.source != LOGMEL]
+        self._of_windows = [
+            representation
+            for representation in self._sizes
+            if representation.level == "window" or representation.source != LOGMEL
+        ]
         layers: dict[str, list[str]] = defaultdict(list)
-        for wanted in self._sizes:
-            if wanted.source != LOGMEL and wanted.layer not in layers[wanted.source]:
-                layers[wanted.source].append(wanted.layer)
+        for representation in self._sizes:
+            if representation.source != LOGMEL and representation.layer not in layers[representation.source]:
+                layers[representation.source].append(representation.layer)
         if features.fully_convolutional:
             _must_widen(layers, images)
         self._backbones: dict[str, Backbone] = {
@@ -106,42 +121,48 @@ class Embedder:
         for row, count in enumerate(n_frames):
             if not np.isfinite(spectrograms[row, :, : int(count)]).all():
                 raise ValueError(f"row {row} holds NaN or infinite values within its {count} frames")
-        counts = [n_windows(int(count), self._settings) for count in n_frames]
-        found_moments = self._window_moments(spectrograms, n_frames) if self._of_windows and any(counts) else {}
+        counts = [self._settings.n_windows(int(count)) for count in n_frames]
+        moments_of_windows = self._window_moments(spectrograms, n_frames) if self._of_windows and any(counts) else {}
         ends = np.cumsum(counts, dtype=int)
         features = {}
-        for wanted, size in self._sizes.items():
-            per_window = wanted.level == "window"
-            found = np.full((len(counts), max(counts, default=0) if per_window else 1, size), np.nan, dtype=np.float32)
+        for representation, size in self._sizes.items():
+            per_window = representation.level == "window"
+            vectors = np.full(
+                (len(counts), max(counts, default=0) if per_window else 1, size), np.nan, dtype=np.float32
+            )
             for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
                 if count and per_window:
-                    found[row, :count] = window_vectors(_rows(found_moments[wanted], slice(end - count, end)))
-                elif count and wanted.source == LOGMEL:
+                    vectors[row, :count] = window_vectors(
+                        _rows(moments_of_windows[representation], slice(end - count, end))
+                    )
+                elif count and representation.source == LOGMEL:
                     own = torch.tensor(spectrograms[row, None, None, :, : int(n_frames[row])], dtype=torch.float32)
-                    found[row] = recording_vector(pool(own, wanted))
+                    vectors[row] = recording_vector(pool(own, representation))
                 elif count:
-                    found[row] = recording_vector(_rows(found_moments[wanted], slice(end - count, end)))
-            features[wanted] = found
+                    vectors[row] = recording_vector(_rows(moments_of_windows[representation], slice(end - count, end)))
+            features[representation] = vectors
         return features
 
     def _window_moments(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Mapping[Representation, Moments]:
         """Return the moments of all windows of all recordings, one after the other."""
-        batches: dict[Representation, list[list[torch.Tensor]]] = {wanted: [] for wanted in self._of_windows}
+        batches: dict[Representation, list[list[torch.Tensor]]] = {
+            representation: [] for representation in self._of_windows
+        }
         order: list[int] = []
         for strips_of_batch, levels in self._batches(spectrograms, n_frames):
             order += [index for strip in strips_of_batch for index in strip]
             length = len(strips_of_batch[0])
             maps = self._maps(torch.from_numpy(levels))
-            for wanted, found in batches.items():
-                used = maps[wanted.source, wanted.layer][: len(strips_of_batch)]
+            for representation, pieces in batches.items():
+                used = maps[representation.source, representation.layer][: len(strips_of_batch)]
                 spans = None
                 if self._longest_strip > 1:
-                    spans = window_spans(length, wanted.time_bins, used.shape[-1], self._settings)
-                found.append([values.to("cpu", non_blocking=True) for values in pooled(used, wanted, spans)])
+                    spans = window_spans(length, representation.time_bins, used.shape[-1], self._settings)
+                pieces.append([values.to("cpu", non_blocking=True) for values in pooled(used, representation, spans)])
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
         back = np.argsort(order)
-        return {wanted: _rows(moments(found), back) for wanted, found in batches.items()}
+        return {representation: _rows(moments(pieces), back) for representation, pieces in batches.items()}
 
     def _batches(self, spectrograms: np.ndarray, n_frames: np.ndarray) -> Iterator[tuple[list[range], np.ndarray]]:
         """Yield batches of strips of one length: the windows of each, counted over all recordings, and their levels.
@@ -153,7 +174,7 @@ class Embedder:
         for row, count in enumerate(n_frames):
             for strip in strips(int(count), self._settings, self._longest_strip):
                 places[len(strip)].append((row, strip, before))
-            before += n_windows(int(count), self._settings)
+            before += self._settings.n_windows(int(count))
         for length, of_length in sorted(places.items()):
             frames = strip_frames(length, self._settings)
             full = max(1, self._batch_size // length)
@@ -209,5 +230,5 @@ def _must_widen(layers: Mapping[str, Sequence[str]], images: ImageSettings) -> N
                 )
 
 
-def _rows(found: Moments, rows: slice | np.ndarray) -> Moments:
-    return Moments(found.mean[rows], None if found.std is None else found.std[rows])
+def _rows(whole: Moments, rows: slice | np.ndarray) -> Moments:
+    return Moments(whole.mean[rows], None if whole.std is None else whole.std[rows])

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from storage.arrays import read_rows, shape_of
-from storage.lake import Lake
-from storage.parts import Part
-from tasks.features.blocks import ARRAY, EmbeddingSettings
-from tasks.features.representations import Representation
+from humwatch.storage.arrays import read_rows, shape_of
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import Part
+from humwatch.tasks.execution.worker import count_bytes
+from humwatch.tasks.features.feature_blocks import ARRAY
+from humwatch.tasks.plan.keys import EmbeddingSettings
+from humwatch.tasks.plan.representations import Representation
 
 # Rows of one chunk are read together anyway.
 _LARGEST_GAP_ROWS = 16
@@ -33,7 +35,10 @@ def gather_in_pieces(
     """
     for start in range(0, len(places), _READ_TOGETHER):
         piece = slice(start, start + _READ_TOGETHER)
-        yield piece, [gather(lake, parts, places.iloc[piece], wanted, settings) for wanted in representations]
+        yield (
+            piece,
+            [gather(lake, parts, places.iloc[piece], representation, settings) for representation in representations],
+        )
 
 
 def gather(
@@ -66,6 +71,7 @@ def gather(
         rows = order[order["part_id"] == part_id].sort_values("row")
         for run in _runs(rows["row"].to_numpy()):
             values = read_rows(lake, store.zarr_path, ARRAY, run)
+            count_bytes(values.nbytes)
             inside = rows[rows["row"].between(run.start, run.stop - 1)]
             gathered[inside["position"], : values.shape[1]] = values[inside["row"].to_numpy() - run.start]
     return gathered

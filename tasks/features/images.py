@@ -17,11 +17,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from storage.errors import BadConfiguration
-from tasks.settings import ImageSettings
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.settings import ImageSettings
+from humwatch.tasks.weights.imagenet import IMAGENET_MEAN, IMAGENET_STD
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 _BLOCK_LINES = 32
 
 

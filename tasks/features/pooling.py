@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tasks.features.representations import Representation
-from tasks.features.windows import strip_frames
-from tasks.settings import ImageSettings
+from humwatch.tasks.features.windows import strip_frames
+from humwatch.tasks.plan.representations import Representation
+from humwatch.tasks.settings import ImageSettings
 
 
 @dataclass(frozen=True)

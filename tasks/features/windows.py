@@ -5,12 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks.settings import ImageSettings
-
-
-def n_windows(n_frames: int, settings: ImageSettings) -> int:
-    """Return how many windows lie wholly inside `n_frames` frames; the frames after the last one are not used."""
-    return max(0, (n_frames - settings.window_frames) // settings.window_hop_frames + 1)
+from humwatch.tasks.settings import ImageSettings
 
 
 def cut(spectrogram: np.ndarray, n_frames: int, settings: ImageSettings) -> np.ndarray:
@@ -38,5 +33,5 @@ def strip_frames(windows: int, settings: ImageSettings) -> int:
 
 def strips(n_frames: int, settings: ImageSettings, longest: int) -> list[range]:
     """Return the windows of a recording in runs of `longest`; the last may be shorter."""
-    count = n_windows(n_frames, settings)
+    count = settings.n_windows(n_frames)
     return [range(first, min(first + longest, count)) for first in range(0, count, longest)]

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from storage.errors import BadConfiguration
-from storage.reasons import Reason
-from storage.sources import ManifestFile, Member, archive_suffix
-from tasks.ingest.names import FACT_NAMES, Facts, checked_facts, read_name
+from humwatch.storage.errors import BadConfiguration
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import ManifestFile, Member, archive_suffix
+from humwatch.tasks.ingest.names import FACT_NAMES, Facts, checked_facts, read_name
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def read_facts(
         conflict = False
         for manifest, counts in zip(parsed, base_names, strict=True):
             if member.path.startswith(manifest.prefix):
-                found, clear = _row(manifest, member.path.removeprefix(manifest.prefix), counts)
-                conflict |= not clear or any(given.get(name, value) != value for name, value in found.items())
-                given.update(found)
+                row, clear = _row(manifest, member.path.removeprefix(manifest.prefix), counts)
+                conflict |= not clear or any(given.get(name, value) != value for name, value in row.items())
+                given.update(row)
         named = read_name(member.path, name_pattern, given)
         facts.append(replace(named, problem=Reason.CONFLICTING_NAMES) if conflict else named)
     return facts

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from storage.errors import BadConfiguration
-from storage.reasons import Reason
-from storage.sources import archive_suffix
-from tasks.ingest.times import date_of, parse_time, strip_dates, time_of
+from humwatch.storage.errors import BadConfiguration
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import archive_suffix
+from humwatch.tasks.plan.times import date_of, parse_time, strip_dates, time_of
 
 FACT_NAMES = (
     "site", "machine_type", "machine_id", "batch", "condition",
@@ -115,7 +115,7 @@ def checked_facts(texts: Mapping[str, str | None], where: str) -> dict[str, Any]
 
 
 def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Mapping[str, Any] | None = None) -> Facts:
-    """Return what a recording's path says (`storage.sources.Member.path`: SOURCE's name, folders, file name).
+    """Return what a recording's path says (`humwatch.storage.sources.Member.path`: SOURCE's name, folders, file name).
 
     Args:
         path: with forward slashes.

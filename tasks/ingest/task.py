@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,16 +10,18 @@ from typing import Any
 
 from prefect.runtime import task_run
 
-from storage.errors import HumwatchError, TerminalError, TransientError
-from storage.parts import create_part
-from storage.reasons import Reason
-from storage.sources import list_members
-from tasks import progress
-from tasks.catalog import current_recordings
-from tasks.ingest.listing import add_listed, as_parts, new_rows, rows_of
-from tasks.ingest.names import compile_pattern
-from tasks.task import stage
-from tasks.work import Work
+from humwatch.storage.errors import HumwatchError, TerminalError, TransientError
+from humwatch.storage.parts import create_part
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import list_members
+from humwatch.tasks.execution import progress
+from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.ingest.names import compile_pattern
+from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
+from humwatch.tasks.plan.catalog import read_recordings
+from humwatch.tasks.plan.run import Run
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,16 @@ class IngestSummary:
 
 
 @stage("ingest")
-def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
+def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     """List every source and keep what the lake does not know; a source that cannot be read is named, the others go on.
 
     Raises:
         BadConfiguration: the name pattern is wrong; nothing was begun.
         StorageUnavailable: a store does not answer, and there are retries left.
     """
-    settings = work.settings.ingest
+    settings = run.settings.ingest
     compile_pattern(settings.name_pattern)
-    lake = work.open_lake()
+    lake = run.lake
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []
     now = datetime.now(UTC)
@@ -50,15 +53,17 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
             add_listed(rows, rows_of(listing, settings.name_pattern, now))
             errors += [(source, error) for error in listing.errors]
         except TerminalError as error:
+            _log.info("%s is skipped: %s", source, error)
             errors.append((source, error))
         except TransientError as error:
             if (task_run.run_count or 0) <= ingest_sources.retries:
                 raise
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
-    known, _ = current_recordings(lake, rows.keys())
-    history = work.history(lake).history
-    gone = set(history["recording_id"][history["reason"] == Reason.SOURCE_GONE])
+    history = run.history()
+    listed = history.rows[history.rows["recording_id"].isin(rows.keys())]
+    gone = set(listed["recording_id"][listed["reason"] == Reason.SOURCE_GONE])
+    known = read_recordings(lake, listed, history.parts.values())
     # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
     now = max([now, *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
     new = new_rows(list(rows.values()), known, gone)
@@ -66,4 +71,6 @@ def ingest_sources(work: Work, sources: Sequence[str]) -> IngestSummary:
         row["ingested_at"] = now
     for (machine_type, batch), table in as_parts(new).items():
         create_part(lake, machine_type, batch, table)
+    if new:
+        run.refresh()
     return IngestSummary(frozenset(rows), len(new), tuple(errors))

@@ -11,22 +11,22 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from storage.arrays import read_rows
-from storage.errors import HumwatchError
-from storage.lake import Lake, side_by_side
-from storage.models import Machine, get_gate, get_passport
-from storage.reasons import EXPLANATIONS, Reason
-from storage.sources import read_members
-from storage.tables import encode
-from tasks.catalog import MACHINE, Catalog, by_machine, machine_of
-from tasks.detectors.fit import variants
-from tasks.ingest.listing import member_of
-from tasks.reports.clips import choose_clips, encode_clip
-from tasks.reports.figures import spectrogram_png
-from tasks.reports.page import Clip
-from tasks.spectrograms.blocks import ARRAY
-from tasks.spectrograms.decode import Rejected, decode, select_channel
-from tasks.work import Work
+from humwatch.storage.arrays import read_rows
+from humwatch.storage.errors import HumwatchError
+from humwatch.storage.lake import map_concurrently
+from humwatch.storage.models import Machine, get_gate, get_passport
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.sources import read_members
+from humwatch.storage.tables import encode
+from humwatch.tasks.frames import rows_of
+from humwatch.tasks.ingest.recording_rows import member_of
+from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.reports.clips import choose_clips, encode_clip
+from humwatch.tasks.reports.evaluation.page import Clip
+from humwatch.tasks.reports.svg.figures import spectrogram_png
+from humwatch.tasks.spectrograms.decode import Rejected, decode, select_channel
+from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY
 
 REJECTED_COLUMNS = [
     "recording_id", "source_uri", "member", "machine_type", "machine_id", "batch", "reason", "explanation", "detail",
@@ -54,13 +54,10 @@ def fleet_table(catalog: Catalog, auc: pd.DataFrame, silent: Sequence[Machine]) 
     return pd.DataFrame(rows, columns=columns).astype({"site": object, "condition": object})
 
 
-def notes_table(
-    lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work, silent: Sequence[Machine]
-) -> pd.DataFrame:
+def notes_table(catalog: Catalog, scores: pd.DataFrame, run: Run, silent: Sequence[Machine]) -> pd.DataFrame:
     """Return what the models of `scores` say of themselves, refused candidates, resampling, and machines not heard."""
-    embedding, fit = work.embedding, work.settings.fit
-    keys = {(variant.backbone, variant.detector, variant.seed): variant.key(embedding, fit)
-            for variant in variants(embedding.features.backbones, fit)}  # fmt: skip
+    lake = run.lake
+    keys = {(variant.backbone, variant.detector, variant.seed): run.model_key(variant) for variant in run.variants}
     columns = [*MACHINE, "backbone", "detector"]
     models = scores[[*columns, "seed", "model_version"]].drop_duplicates()
 
@@ -68,16 +65,16 @@ def notes_table(
         *machine_values, backbone, detector, seed, model_version = model
         machine, key = machine_of(machine_values), keys[backbone, detector, seed]
         passport = get_passport(lake, key, machine, model_version)
-        notes = [*passport["notes"], *([passport["threshold_reason"]] if passport["threshold_reason"] else [])]
+        notes = [*passport.notes, *([passport.threshold_reason] if passport.threshold_reason else [])]
         gate = get_gate(lake, key, machine)
-        if gate and not gate["accepted"]:
-            notes.append(f"a new model was refused on {gate['decided_at']} and this one kept: {gate['reason']}")
+        if gate and not gate.accepted:
+            notes.append(f"a new model was refused on {gate.decided_at} and this one kept: {gate.reason}")
         return [(*machine_values, backbone, detector, note) for note in notes]
 
-    rows: list[tuple[object, ...]] = [*chain(*side_by_side(said, models.itertuples(index=False, name=None)))]
+    rows: list[tuple[object, ...]] = [*chain(*map_concurrently(said, models.itertuples(index=False, name=None)))]
     resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
     for machine, recordings in by_machine(resampled).items():
-        note = f"{len(recordings)} recordings resampled to {embedding.spectrogram.sample_rate_hz} Hz"
+        note = f"{len(recordings)} recordings resampled to {run.settings.spectrogram.sample_rate_hz} Hz"
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     for machine in silent:
         note = "silent: it sent nothing, and did on nights before"
@@ -85,19 +82,17 @@ def notes_table(
     return pd.DataFrame(rows, columns=[*columns, "note"], dtype=object)
 
 
-def clips(lake: Lake, catalog: Catalog, scores: pd.DataFrame, work: Work) -> Iterator[Clip]:
+def clips(catalog: Catalog, scores: pd.DataFrame, run: Run) -> Iterator[Clip]:
     """Yield the most abnormal recordings with spectrogram and sound.
 
     The sound is read from the sources once more; where they cannot be read any longer the clip has none.
     """
-    settings, spectrogram = work.settings.report, work.settings.spectrogram
+    settings, spectrogram = run.settings.report, run.settings.spectrogram
     chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
     places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
-    with_none = chosen.astype(object).where(chosen.notna(), None)
-    rows: list[dict[str, Any]] = with_none.to_dict("records")  # type: ignore[assignment]
-    for place, row in zip(places.to_dict("records"), rows, strict=True):
-        values = spectrogram_of(lake, catalog, place, work)
-        audio, mime = sound_of(place, work)
+    for place, row in zip(places.to_dict("records"), rows_of(chosen), strict=True):
+        values = spectrogram_of(catalog, place, run)
+        audio, mime = sound_of(place, run)
         yield Clip(
             recording_id=row["recording_id"],
             site=row["site"],
@@ -129,22 +124,22 @@ def files_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
     return files
 
 
-def spectrogram_of(lake: Lake, catalog: Catalog, place: Mapping[Any, Any], work: Work) -> npt.NDArray[np.float32]:
+def spectrogram_of(catalog: Catalog, place: Mapping[Any, Any], run: Run) -> npt.NDArray[np.float32]:
     """Return the log-mel spectrogram of a row of the catalog, float32 (mel, frame), without padding."""
-    store = catalog.parts[place["part_id"]].store("spectrograms", work.spectrogram_key)
+    store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     at = int(place["row"])
-    values: npt.NDArray[np.float32] = read_rows(lake, store.zarr_path, ARRAY, range(at, at + 1))[0]
+    values: npt.NDArray[np.float32] = read_rows(run.lake, store.zarr_path, ARRAY, range(at, at + 1))[0]
     return values[:, : int(place["n_frames"])]
 
 
-def sound_of(place: Mapping[Any, Any], work: Work) -> tuple[bytes | None, str]:
+def sound_of(place: Mapping[Any, Any], run: Run) -> tuple[bytes | None, str]:
     """Return the sound of a row of the catalog, packed for a browser, and its kind; None when it cannot be read."""
     try:
         for _, data in read_members([member_of(place)], int(place["size_bytes"])):
             if isinstance(data, bytes):
                 audio = decode(data)
-                samples = select_channel(audio, work.settings.spectrogram.channel)
-                return encode_clip(samples, audio.sample_rate_hz, work.settings.report.clip_s)
+                samples = select_channel(audio, run.settings.spectrogram.channel)
+                return encode_clip(samples, audio.sample_rate_hz, run.settings.report.clip_s)
     except (HumwatchError, Rejected):
         pass
     return None, ""

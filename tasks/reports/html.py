@@ -15,8 +15,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tasks.reports.figures import interval_svg
-from tasks.reports.tables import machine_name, model_name
+from humwatch.tasks.reports.page_rows import machine_name, model_name
+from humwatch.tasks.reports.svg.figures import data_uri, interval_svg
 
 
 def render_page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...] = (), **context: Any) -> str:
@@ -39,14 +39,14 @@ def render_page(template: str, styles: tuple[str, ...], scripts: tuple[str, ...]
 @functools.cache
 def environment() -> Environment:
     """The templates of this package with the filters they share."""
-    found = Environment(
-        loader=PackageLoader("tasks.reports"),
+    templates = Environment(
+        loader=PackageLoader("humwatch.tasks.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {
+    templates.filters |= {
         "fixed": fixed,
         "percent": percent,
         "percent_whole": percent_whole,
@@ -56,13 +56,8 @@ def environment() -> Environment:
         "model": model_name,
         "data_uri": data_uri,
     }
-    found.globals["interval"] = interval_svg
-    return found
-
-
-def data_uri(data: bytes, mime: str) -> str:
-    """The bytes as an address that needs no network."""
-    return f"data:{mime};base64,{base64.b64encode(data).decode()}"
+    templates.globals["interval"] = interval_svg
+    return templates
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
@@ -96,7 +91,7 @@ def _joined(names: tuple[str, ...]) -> Markup:
 
 @functools.cache
 def _asset(name: str) -> Markup:
-    return Markup(resources.files("tasks.reports").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - ours
+    return Markup(resources.files("humwatch.tasks.reports").joinpath("templates", name).read_text("utf-8"))  # noqa: S704 - ours
 
 
 def _digest(text: str) -> str:

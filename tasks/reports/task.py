@@ -11,36 +11,38 @@ from typing import Any
 import pandas as pd
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from storage.keys import digest, path_component
-from storage.reports import is_published, publish, set_latest
-from tasks.alarms.nights import read_night
-from tasks.alarms.published import alarms_json, alarms_of
-from tasks.catalog import silent_machines
-from tasks.detectors.fit import versions
-from tasks.evaluation.kept import Evaluation, read_evaluation, read_scores, score_paths
-from tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
-from tasks.reports.index import index_page
-from tasks.reports.night import night_site
-from tasks.reports.page import ReportInput, render
-from tasks.reports.site import pages
-from tasks.task import artifacts_if_possible, stage
-from tasks.work import Work
+from humwatch.storage.naming import digest, path_component
+from humwatch.storage.records import PublishedSummary
+from humwatch.storage.reports import is_published, publish, set_latest
+from humwatch.tasks.alarms.alarm_list import alarms_json, alarms_of
+from humwatch.tasks.detectors.fit import versions
+from humwatch.tasks.evaluation.store import Evaluation, read_evaluation, read_scores
+from humwatch.tasks.execution.stage import artifacts_if_possible, stage
+from humwatch.tasks.plan.catalog import silent_machines
+from humwatch.tasks.plan.night_tables import read_night
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scores import score_paths
+from humwatch.tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
+from humwatch.tasks.reports.evaluation.page import ReportInput, render
+from humwatch.tasks.reports.night.night_site import night_site
+from humwatch.tasks.reports.night.site import pages
+from humwatch.tasks.reports.report_index import index_page
 
 _MOST_ARTIFACT_ROWS = 200
 
 
 @stage("report")
-def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -> str:
+def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> str:
     """Publish a night or an evaluation; return the URI of its page, of the standing one when nothing changed.
 
     A night is a scope of one night whose machines were judged. `summary` is the run's, with `listed`, `accepted`,
     `rejected` and `degraded`; it is published beside the page.
     """
-    lake, settings = work.open_lake(), work.settings
-    everything = work.catalog(lake)
-    catalog, silent = everything.within(work.scope), silent_machines(everything, work.scope)
+    lake, settings = run.lake, run.settings
+    everything = run.catalog()
+    catalog, silent = everything.restricted_to(run.scope), silent_machines(everything.history, run.scope)
     rejected = rejected_table(catalog)
-    machines = read_night(lake, work)
+    machines = read_night(run)
     counts = {name: int(summary[name]) for name in ("listed", "accepted", "rejected")}
     contents = {
         "evaluation": evaluation_id,
@@ -52,20 +54,20 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
         "machines": None if machines is None else machines.to_json(orient="values", double_precision=15),
         "versions": versions(),
     }
-    kind = f"night-{'-'.join(sorted(work.scope.batches))}" if work.scope.batches else "evaluation"
+    kind = f"night-{'-'.join(sorted(run.scope.batches))}" if run.scope.batches else "evaluation"
     report_id = f"{path_component(kind)[:60]}-{digest(contents, 12)}"
     evaluation = read_evaluation(lake, evaluation_id)
     if is_published(lake, report_id):
         uri = set_latest(lake, report_id, index_page)
     else:
         created_at = datetime.now(UTC).replace(microsecond=0)
-        scores = read_scores(lake, score_paths(lake, work))
+        scores = read_scores(lake, score_paths(run))
         tables = {**vars(evaluation), "scores": scores, "rejected": rejected}
         report = ReportInput(
             title=settings.report.title,
             report_id=report_id,
             created_at=created_at,
-            lake=work.lake_uri,
+            lake=run.lake_uri,
             auc=evaluation.auc,
             summary=evaluation.summary,
             comparisons=evaluation.comparisons,
@@ -77,10 +79,10 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
             counts=counts,
             degraded=bool(summary["degraded"]),
             max_rejected_fraction=settings.ingest.max_rejected_fraction,
-            notes=notes_table(lake, catalog, scores, work, silent),
+            notes=notes_table(catalog, scores, run, silent),
             settings=settings.model_dump(mode="json"),
             versions=versions(),
-            clips=[] if machines is not None else list(clips(lake, catalog, scores, work)),
+            clips=[] if machines is not None else list(clips(catalog, scores, run)),
         )
         published = {
             **summary,
@@ -97,10 +99,10 @@ def publish_report(work: Work, evaluation_id: str, summary: Mapping[str, Any]) -
             beside = files_of(tables | {"machines": machines, "alarms": alarms}) | {"alarms.json": alarms_json(alarms)}
             if evaluation.auc["auc"].notna().any():
                 beside["evaluation.html"] = render(report).encode()
-            site = night_site(lake, catalog, work, report, [*beside, "mail.html", "summary.json"])
+            site = night_site(catalog, run, report, [*beside, "mail.html", "summary.json"])
             published["machines"] = site.fleet.counts()
             files = chain(beside.items(), pages(site))
-        uri = publish(lake, report_id, files, published, index_page)
+        uri = publish(lake, report_id, files, PublishedSummary.model_validate(published), index_page)
     _artifacts(uri, evaluation, machines, counts, degraded=bool(summary["degraded"]))
     return uri
 

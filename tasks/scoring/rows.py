@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tasks.detectors.calibration import p_values
+from humwatch.tasks.detectors.calibration import p_values
 
 
 def score_rows(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from storage.lake import side_by_side
-from tasks.scoring.score import plan_scores, score_unit
-from tasks.task import run_on_workers, stage
-from tasks.work import Work
+from humwatch.tasks.execution.stage import run_on_workers, stage
+from humwatch.tasks.plan.presence import missing
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scores import expected_scores
+from humwatch.tasks.scoring.score import score_unit
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,10 @@ class ScoreSummary:
 
 
 @stage("score")
-def score_recordings(work: Work) -> ScoreSummary:
+def score_recordings(run: Run) -> ScoreSummary:
     """Score what the current models have not scored yet."""
-    lake = work.open_lake()
-    planned = list(plan_scores(lake, work))
-    there = side_by_side(lambda unit: lake.exists(unit.path), planned)
-    units = [unit for unit, done in zip(planned, there, strict=True) if not done]
+    units = missing(run.lake, expected_scores(run))
     scored: set[str] = set()
-    for recording_ids in run_on_workers("score", score_unit, units, len(units), work.settings.dask.blocks_in_flight):
+    for recording_ids in run_on_workers("score", score_unit, units, len(units), run.settings.dask.blocks_in_flight):
         scored |= recording_ids
     return ScoreSummary(len(scored))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from storage.reasons import Reason
+from humwatch.storage.reasons import Reason
 
 _WAV_MAGICS = (b"RIFF", b"RIFX", b"RF64")
 _FORMATS = ("WAV", "WAVEX", "RF64", "FLAC")

@@ -1,4 +1,4 @@
-"""What is measured on a decoded recording, and the verdict on whether it is fit to be scored."""
+"""What is measured on a decoded recording; the verdict on it is `humwatch.tasks.plan.verdicts`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from storage.reasons import Reason
-from tasks.settings import HealthSettings
-from tasks.spectrograms.decode import Audio
-
-FLOOR_DBFS = -200.0
-"""Stored for anything quieter, digital silence (-inf) included."""
+from humwatch.tasks.plan.verdicts import FLOOR_DBFS
+from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.spectrograms.decode import Audio
 
 _FRAME_S = 0.05
 # Largest positive sample of the coarsest common converter: 16 bits are often kept in 24, 32 or float.
@@ -74,43 +70,6 @@ def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSetti
         nonfinite_fraction=1 - n_finite / len(signal),
         dead_channel=bool(lowest == highest),
     )
-
-
-def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
-    """The first reason that applies to each recording, or None; independent of the order of rows.
-
-    Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
-    CLIPPED, WRONG_LENGTH. The last compares with the median duration of the machine's (site, machine_type,
-    machine_id) recordings that no other reason rejects.
-
-    Args:
-        facts: one row a recording: the fields of `Health` (null where decoding failed), `site` (may be null),
-            `machine_type`, `machine_id`, and `reason`, null where decoding succeeded.
-        settings: the limits.
-
-    Returns:
-        object Series of `Reason` or None with the index of `facts`.
-    """
-    columns = ("nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction", "duration_s")
-    nonfinite, peak, rms, clipped, duration = (
-        facts[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in columns
-    )
-    dead = facts["dead_channel"].to_numpy(dtype=np.float64, na_value=np.nan) == 1
-    reasons = facts["reason"].astype(object)
-    verdict = reasons.where(reasons.notna(), None).to_numpy(dtype=object, copy=True)
-
-    def reject(reason: Reason, applies: npt.NDArray[np.bool_]) -> None:
-        verdict[applies & pd.isna(verdict)] = reason
-
-    reject(Reason.NOT_FINITE, nonfinite > 0)
-    reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
-    reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
-    reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
-    machine = [facts[column] for column in ("site", "machine_type", "machine_id")]
-    fit = pd.Series(np.where(pd.isna(verdict), duration, np.nan), index=facts.index)
-    median = fit.groupby(machine, dropna=False).transform("median").to_numpy(dtype=np.float64)
-    reject(Reason.WRONG_LENGTH, np.abs(duration - median) / median > settings.duration_tolerance)
-    return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
 
 
 def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:

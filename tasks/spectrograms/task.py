@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator
+import logging
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from storage.arrays import block_rows
-from storage.errors import SourceNotFound, TerminalError
-from storage.lake import side_by_side
-from storage.parts import Part, list_parts, read_part
-from tasks.catalog import current_rows
-from tasks.spectrograms.blocks import (
+from humwatch.storage.errors import SourceNotFound, TerminalError
+from humwatch.storage.parts import Part, read_part
+from humwatch.tasks.execution.stage import run_on_workers, stage
+from humwatch.tasks.plan.presence import missing, missing_blocks
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.stores import SpectrogramStore, expected_spectrograms
+from humwatch.tasks.spectrograms.spectrogram_blocks import (
     ARRAY,
     SpectrogramBlock,
+    SpectrogramUnit,
     begin_store,
     finish_part,
     try_blocks,
     units_of,
 )
-from tasks.task import run_on_workers, stage
-from tasks.work import Work
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,59 +36,56 @@ class SpectrogramSummary:
 
 
 @stage("spectrograms")
-def compute_spectrograms(work: Work) -> SpectrogramSummary:
-    """Decode what no marked part holds yet; parts whose bytes cannot be had are named, the others are finished.
+def compute_spectrograms(run: Run) -> SpectrogramSummary:
+    """Decode what no marked part holds yet; parts whose bytes cannot be read are named, the others are finished.
 
     Recordings whose source is gone are rejected, so that the others of their part can go on.
     """
-    lake, settings, key = work.open_lake(), work.settings, work.spectrogram_key
-    parts = list_parts(lake)
-    recordings = current_rows(lake, parts)
-    wanted = work.scope.parts(parts)
-    complete = side_by_side(lambda part: part.store("spectrograms", key).is_complete(lake), wanted)
-    undone = {part.part_id for part, done in zip(wanted, complete, strict=True) if not done}
-    current: dict[str, set[int]] = defaultdict(set)
-    for part_id, rows in recordings[recordings["part_id"].isin(undone)].groupby("part_id")["row"]:
-        current[str(part_id)] = set(rows)
-    missing = [part for part in wanted if part.part_id in current]
-
-    def blocks(part: Part, table: pa.Table) -> Iterator[SpectrogramBlock]:
-        store = part.store("spectrograms", key)
-        begin_store(lake, part, table, settings.spectrogram, settings.store)
-        done = set(store.list_receipts(lake))
-        for rows in block_rows(lake, store.zarr_path, ARRAY):
-            if store.receipt_path(rows.start) not in done:
-                skipped = frozenset(rows) - current[part.part_id]
-                yield SpectrogramBlock(
-                    work.lake_uri,
-                    part,
-                    rows,
-                    skipped,
-                    settings.ingest.max_member_bytes,
-                    settings.spectrogram,
-                    settings.health,
-                )
-
-    units = []
-    for part in missing:
-        table = read_part(lake, part)
-        units += units_of(blocks(part, table), table)
+    lake, settings = run.lake, run.settings
+    stores = missing(lake, expected_spectrograms(run))
+    rows = run.history().rows
+    rows = rows[rows["part_id"].isin({store.part.part_id for store in stores})]
+    current = {part_id: frozenset(of_part) for part_id, of_part in rows.groupby("part_id")["row"]}
+    tables = {store.part: read_part(lake, store.part) for store in stores}
+    units = [unit for store in stores for unit in _units(run, store, tables[store.part], current[store.part.part_id])]
     failed: dict[Part, TerminalError] = {}
     decoded = 0
     gone: set[str] = set()
     for part, filled in run_on_workers("spectrograms", try_blocks, units, len(units), settings.dask.blocks_in_flight):
         if isinstance(filled, TerminalError):
+            _log.info("%s is left: %s", part, filled)
             failed[part] = filled
         else:
             decoded += filled.decoded
             gone |= filled.gone
-    for part in missing:
+    for part, table in tables.items():
         if part not in failed:
-            finish_part(lake, part, read_part(lake, part), settings.spectrogram)
-    finished = frozenset(part.batch for part in missing if part not in failed)
+            finish_part(lake, part, table, settings.spectrogram)
+    if stores:
+        run.refresh()
+    finished = frozenset(part.batch for part in tables if part not in failed)
     errors: list[tuple[str, TerminalError]] = [
         (uri, SourceNotFound(f"{uri}: not found; its recordings are rejected until an ingest lists them again"))
         for uri in sorted(gone)
     ]
     errors += [(part.table_path, error) for part, error in failed.items()]
     return SpectrogramSummary(decoded, finished, tuple(errors))
+
+
+def _units(run: Run, expected: SpectrogramStore, table: pa.Table, current: frozenset[int]) -> list[SpectrogramUnit]:
+    """Return the units of work that a store still needs, its schema written; rows that are not current are skipped."""
+    part, settings = expected.part, run.settings
+    begin_store(run.lake, part, table, settings.spectrogram, settings.store)
+    blocks = [
+        SpectrogramBlock(
+            run.lake_uri,
+            part,
+            block,
+            frozenset(block) - current,
+            settings.ingest.max_member_bytes,
+            settings.spectrogram,
+            settings.health,
+        )
+        for block in missing_blocks(run.lake, expected.store, ARRAY)
+    ]
+    return units_of(blocks, table)

@@ -7,17 +7,18 @@ from pathlib import Path
 from recordings import machine, write_zip
 from typer.testing import CliRunner
 
-from flows.cli import app
-from flows.settings import load
-from storage.reports import publish
-from tasks.detectors.task import fit_models
-from tasks.evaluation.kept import evaluate, read_evaluation, read_scores, score_paths
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.reports.assemble import files_of
-from tasks.scoring.task import score_recordings
-from tasks.spectrograms.task import compute_spectrograms
-from tasks.work import Work
+from humwatch.flows.cli.app import app
+from humwatch.flows.presets import load
+from humwatch.storage.records import PublishedSummary
+from humwatch.storage.reports import publish
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.evaluation.store import evaluate, read_evaluation, read_scores, score_paths
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.reports.assemble import files_of
+from humwatch.tasks.scoring.task import score_recordings
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 ASSIGNMENTS = (
     *("images.image_size_px=64", 'features.backbones=["fake"]', 'fit.detectors=["gmm"]', "fit.gmm_components=2"),
@@ -26,8 +27,8 @@ ASSIGNMENTS = (
 FLAGS = tuple(part for assignment in ASSIGNMENTS for part in ("--set", assignment))
 
 
-def work_on(lake: Path, *assignments: str) -> Work:
-    return Work(str(lake), load(assignments=[*ASSIGNMENTS, *assignments]))
+def work_on(lake: Path, *assignments: str) -> Run:
+    return Run(str(lake), load(assignments=[*ASSIGNMENTS, *assignments]))
 
 
 def plant(folder: Path, **members: bytes) -> Path:
@@ -49,8 +50,9 @@ class Counts:
     scored: int
 
 
-def run_stages(work: Work, *sources: Path) -> Counts:
+def run_stages(work: Run, *sources: Path) -> Counts:
     """The chain up to the scores."""
+    work.refresh()  # a test may have changed the lake since
     ingested = ingest_sources.fn(work, [str(source) for source in sources])
     assert ingested.errors == ()
     decoded = compute_spectrograms.fn(work)
@@ -64,12 +66,12 @@ def run_stages(work: Work, *sources: Path) -> Counts:
     )
 
 
-def publish_scores(work: Work, report_id: str, created_at: str) -> str:
+def publish_scores(work: Run, report_id: str, created_at: str) -> str:
     """Publish a report with a real one's tables and a page of one line; return its evaluation's id."""
-    lake = work.open_lake()
-    evaluation_id = evaluate(lake, work)
-    tables = {"auc": read_evaluation(lake, evaluation_id).auc, "scores": read_scores(lake, score_paths(lake, work))}
-    summary = {"report_id": report_id, "created_at": created_at}
+    lake = work.lake
+    evaluation_id = evaluate(work)
+    tables = {"auc": read_evaluation(lake, evaluation_id).auc, "scores": read_scores(lake, score_paths(work))}
+    summary = PublishedSummary(report_id=report_id, created_at=created_at)
     files = {**files_of(tables), "index.html": b"<p>report</p>"}
     publish(lake, report_id, files.items(), summary, lambda summaries: f"{len(summaries)} reports")
     return evaluation_id

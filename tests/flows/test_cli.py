@@ -15,15 +15,15 @@ from prefect.client.orchestration import get_client
 from recordings import machine, write_zip
 from typer.testing import CliRunner
 
-from flows import cli
-from flows.console import live_progress
-from flows.settings import load
-from storage.errors import SourceNotFound, StorageUnavailable
-from storage.lake import Lake
-from tasks import progress
-from tasks.ingest.task import ingest_sources
-from tasks.task import run_on_workers, stage
-from tasks.work import Work
+from humwatch.flows.cli import app as cli
+from humwatch.flows.cli.console import live_progress
+from humwatch.flows.presets import load
+from humwatch.storage.errors import SourceNotFound, StorageUnavailable
+from humwatch.storage.lake import Lake
+from humwatch.tasks.execution import progress
+from humwatch.tasks.execution.stage import run_on_workers, stage
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.run import Run
 
 SMALL = (
     *("--backbone", "fake", "--detector", "gmm", "--set", "fit.pca_components=none", "--set", "fit.gmm_components=2"),
@@ -278,13 +278,13 @@ def test_a_demo_away_from_its_samples_says_where_they_are(tmp_path, monkeypatch)
     monkeypatch.setattr(cli, "SAMPLES", tmp_path)
     result = humwatch("demo", "--lake", tmp_path / "lake")
     assert result.exit_code == 2
-    assert "clone of the repository" in " ".join(result.stderr.split())
+    assert "run `make demo` in a clone" in " ".join(result.stderr.split())
 
 
 def test_the_module_is_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["humwatch", "--help"])
     with pytest.raises(SystemExit) as end:
-        runpy.run_module("flows", run_name="__main__")
+        runpy.run_module("humwatch", run_name="__main__")
     assert end.value.code == 0
     shown = capsys.readouterr().out
     for command in (
@@ -324,9 +324,10 @@ def test_json_wants_no_progress(capsys):
 def test_a_stage_is_tried_again_when_that_may_help_and_only_then(ran):
     """Four tries at a store that does not answer, one at a source that is not there."""
     tries = {"unavailable": 0, "recovers": 0, "absent": 0}
+    given = Run("lake", load())
 
     def fail(name, error, times=99):
-        def body():
+        def body(_run):
             tries[name] += 1
             if tries[name] <= times:
                 raise error
@@ -336,10 +337,10 @@ def test_a_stage_is_tried_again_when_that_may_help_and_only_then(ran):
 
     @flow
     def stages():
-        assert fail("recovers", StorageUnavailable("busy"), times=2)() == "done"
+        assert fail("recovers", StorageUnavailable("busy"), times=2)(given) == "done"
         for name, error in (("unavailable", StorageUnavailable("busy")), ("absent", SourceNotFound("gone"))):
             with pytest.raises(type(error)):
-                fail(name, error)()
+                fail(name, error)(given)
 
     stages()
     assert tries == {"recovers": 3, "unavailable": 4, "absent": 1}
@@ -347,7 +348,7 @@ def test_a_stage_is_tried_again_when_that_may_help_and_only_then(ran):
 
 def test_a_source_that_answers_no_try_is_named_at_the_last_one(ran, archive, tmp_path):
     """The other sources do not wait for it for ever."""
-    work = Work(str(tmp_path / "lake"), load())
+    work = Run(str(tmp_path / "lake"), load())
 
     @flow
     def ingest():

@@ -4,20 +4,20 @@ import pandas as pd
 import pytest
 from operator_lake import humwatch, plant, work_on
 
-from storage.lake import Lake
-from tasks.ingest.task import ingest_sources
+from humwatch.storage.lake import Lake
+from humwatch.tasks.ingest.task import ingest_sources
 
 
 @pytest.fixture
 def lake(tmp_path):
-    work = work_on(tmp_path / "lake")
-    ingest_sources.fn(work, [str(plant(tmp_path))])
+    run = work_on(tmp_path / "lake")
+    ingest_sources.fn(run, [str(plant(tmp_path))])
     return tmp_path / "lake"
 
 
 def labels_of(lake):
-    work = work_on(lake)
-    rows = work.catalog(work.open_lake()).recordings
+    run = work_on(lake)
+    rows = run.catalog().recordings
     return dict(zip(rows["member"], rows["label"], strict=True))
 
 

@@ -16,7 +16,7 @@ from prefect.settings.legacy import _get_settings_fields
 from prefect.settings.models.flows import FlowsSettings
 from prefect.utilities.importtools import import_object
 
-from flows.settings import load
+from humwatch.flows.presets import load
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
@@ -52,7 +52,16 @@ def test_the_automation_is_one_of_prefect_and_waits_longer_than_any_run_between_
 def test_the_image_copies_what_there_is_and_all_packages():
     text = (DEPLOYMENTS / "Containerfile").read_text()
     copied = [path for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for path in line.split()]
-    assert {"storage", "tasks", "flows", "deployments", "pyproject.toml", "constraints.txt"} <= set(copied)
+    assert {
+        "humwatch",
+        "storage",
+        "tasks",
+        "flows",
+        "samples",
+        "deployments",
+        "pyproject.toml",
+        "constraints.txt",
+    } <= set(copied)
     assert all((ROOT / path).exists() for path in copied)
 
 

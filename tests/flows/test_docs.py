@@ -9,14 +9,15 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from flows.settings_page import page
-from flows.summary import RunSummary
-from storage import tables
-from storage.lake import Lake
-from storage.reasons import EXPLANATIONS, Reason
-from storage.reports import publish
-from tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
-from tasks.reports.assemble import REJECTED_COLUMNS, files_of
+from humwatch.flows.settings_page import page
+from humwatch.flows.summary import RunSummary
+from humwatch.storage import tables
+from humwatch.storage.lake import Lake
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.records import PublishedSummary
+from humwatch.storage.reports import publish
+from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
+from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -158,7 +159,7 @@ def test_the_lines_of_duckdb_read_the_newest_report(tmp_path):
     for report, file in (("old", "old.wav"), ("new", "b.wav")):
         decided = pd.DataFrame({"file": [file, "a.wav"], "decision": ["abnormal", "normal"], "p_value": [0.01, 0.5]})
         auc = pd.DataFrame({"machine_id": ["id_00", "id_02"], "auc": [0.9, 0.7]})
-        summary = {"report_id": report, "created_at": "2026-11-22T00:00:00+00:00"}
+        summary = PublishedSummary(report_id=report, created_at="2026-11-22T00:00:00+00:00")
         publish(lake, report, files_of({"scores": decided, "auc": auc}).items(), summary, lambda _: "")
     (snippet,) = re.findall(r"```sql\n(.*?)```", documented(), re.DOTALL)
     with duckdb.connect() as connection:

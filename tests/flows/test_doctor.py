@@ -11,9 +11,17 @@ import torch
 from operator_lake import contents, humwatch
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.doctor import check_dask, check_disk, check_lake, check_libraries, check_prefect, check_python, judge_space
-from flows.settings import load
-from storage.lake import Lake
+from humwatch.flows.operations.doctor import (
+    check_dask,
+    check_disk,
+    check_lake,
+    check_libraries,
+    check_prefect,
+    check_python,
+    judge_space,
+)
+from humwatch.flows.presets import load
+from humwatch.storage.lake import Lake
 
 INSTALLED = {"fastapi": "0.150.1", "sqlalchemy": "2.0.44", "prefect": "3.8.8"}
 REQUIRED = ["fastapi<0.151", "sqlalchemy<2.1", "prefect<4,>=3.8.8", 'pytest>=99; extra == "dev"']

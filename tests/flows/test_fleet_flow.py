@@ -11,14 +11,14 @@ from prefect.states import Crashed, Failed
 from prefect.utilities.callables import parameter_schema
 from recordings import machine, write_zip
 
-from flows.backfill import backfill
-from flows.fleet_flow import _problems, night_run_name, without_credentials
-from flows.nightly import nightly
-from flows.pipeline import RunFailed
-from flows.stage_progress import StageProgress
-from flows.summary import Problem, RunSummary
-from flows.train import evaluate, ingest, rollback, train
-from storage.errors import SourceForbidden
+from humwatch.flows.backfill import backfill
+from humwatch.flows.fleet_flow import _problems, night_run_name, without_credentials
+from humwatch.flows.nightly import nightly
+from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.stage_progress import StageProgress
+from humwatch.flows.summary import Problem, RunSummary
+from humwatch.flows.train import evaluate, ingest, rollback, train
+from humwatch.storage.errors import SourceForbidden
 
 FLOWS = (ingest, train, nightly, backfill, evaluate, rollback)
 

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 from operator_lake import FLAGS, Counts, contents, humwatch, plant, publish_scores, run_stages, work_on
+from passports import gate
 from recordings import machine, write_zip
 
-from storage.lake import Lake
-from storage.models import Machine, put_gate, set_current
-from storage.parts import list_parts
-from tasks.catalog import current_recordings
-from tasks.detectors.task import fit_models
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.labels import import_labels
-from tasks.scoring.task import score_recordings
-from tasks.spectrograms.task import compute_spectrograms
+from humwatch.storage.lake import Lake
+from humwatch.storage.models import Machine, put_gate, set_current
+from humwatch.storage.parts import list_parts
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.catalog import current_recordings
+from humwatch.tasks.plan.labels import import_labels
+from humwatch.tasks.scoring.task import score_recordings
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 NO_WORK = Counts(new=0, decoded=0, embedded=0, fitted=0, scored=0)
 FAN = Machine("fan", "id_00")
@@ -269,7 +270,7 @@ def test_a_version_that_a_standing_report_names_stays(three_versions):
 def test_a_version_that_the_gate_or_kept_scores_name_stays(three_versions):
     lake, versions = three_versions
     key = only(keys(lake)["models"])
-    put_gate(Lake(str(lake)), key, FAN, {"accepted": False, "version": versions[0]})
+    put_gate(Lake(str(lake)), key, FAN, gate(accepted=False, version=versions[0]))
     prune(lake, "--older-than", 0)
     assert versions_of(lake) == set(versions)
 
@@ -306,13 +307,13 @@ def test_after_a_rollback_both_versions_stay(three_versions):
 
 
 def test_a_part_goes_when_the_newer_rows_of_all_its_recordings_are_decoded(lake, tmp_path):
-    there, work = Lake(str(lake)), work_on(lake)
+    there, run = Lake(str(lake)), work_on(lake)
     fan, pump = list_parts(there)
     changed = machine("fan/id_00", 6, 3, duration_s=2.4)
-    ingest_sources.fn(work, [str(write_zip(tmp_path / "plant.zip", changed))])
+    ingest_sources.fn(run, [str(write_zip(tmp_path / "plant.zip", changed))])
     assert len(list_parts(there)) == 3
     assert prune(lake)["objects"] == 0, "the newer rows are not decoded"
-    run_stages(work)
+    run_stages(run)
     before = contents(lake)
     assert prune(lake)["objects"] > 0
     assert fan not in list_parts(there)
@@ -322,7 +323,7 @@ def test_a_part_goes_when_the_newer_rows_of_all_its_recordings_are_decoded(lake,
     assert {path.split("/")[0] for path in gone if fan.part_id in path} == {
         "recordings", "health", "spectrograms", "features", "scores",
     }  # fmt: skip
-    assert run_stages(work, tmp_path / "plant.zip") == NO_WORK
+    assert run_stages(run, tmp_path / "plant.zip") == NO_WORK
 
 
 def test_a_part_with_one_current_recording_stays(lake, tmp_path):

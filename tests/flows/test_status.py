@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 from operator_lake import FLAGS, contents, humwatch, plant, run_stages, work_on
 
-from storage.lake import Lake
-from storage.models import Machine, current_version, set_current
-from storage.tables import SCORES, create_table
-from tasks.detectors.task import fit_models
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.simulation import FleetPlan, simulate
-from tasks.spectrograms.task import compute_spectrograms
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.storage.lake import Lake
+from humwatch.storage.models import Machine, current_version, set_current
+from humwatch.storage.tables import SCORES, create_table
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 FAN = Machine("fan", "id_00")
 
@@ -90,16 +90,16 @@ def test_the_table_has_a_line_for_each_machine(plant_lake):
 
 
 def test_what_is_missing_shrinks_stage_by_stage(tmp_path):
-    work = work_on(tmp_path / "lake")
-    ingest_sources.fn(work, [str(plant(tmp_path))])
+    run = work_on(tmp_path / "lake")
+    ingest_sources.fn(run, [str(plant(tmp_path))])
     assert status_of(tmp_path / "lake")["fan", "id_00"]["pending"] == {"spectrograms": 9, "features": 9}
-    compute_spectrograms.fn(work)
+    compute_spectrograms.fn(run)
     assert status_of(tmp_path / "lake")["fan", "id_00"]["pending"] == {"spectrograms": 0, "features": 9}
-    compute_features.fn(work)
+    compute_features.fn(run)
     (fan, pump) = status_of(tmp_path / "lake").values()
     assert fan["pending"] == pump["pending"] == {"spectrograms": 0, "features": 0}
     assert (fan["models"], fan["last_score"]) == ([], None)
-    fit_models.fn(work)
+    fit_models.fn(run)
     (fan, _) = status_of(tmp_path / "lake").values()
     assert (len(fan["models"]), fan["last_score"]) == (1, None)
 
@@ -110,8 +110,8 @@ def test_the_last_score_is_of_the_last_night_and_by_the_current_model(tmp_path):
     )
     simulate(plan, tmp_path / "fleet", workers=1)
     fit = ("fit.commissioning_nights=2", "fit.min_training_recordings=2", "fit.false_alarm_rate=0.2")
-    work = work_on(tmp_path / "lake", 'fit.training="assumed_normal"', *fit)
-    run_stages(work, tmp_path / "fleet")
+    run = work_on(tmp_path / "lake", 'fit.training="assumed_normal"', *fit)
+    run_stages(run, tmp_path / "fleet")
     flags = [part for assignment in fit for part in ("--set", assignment)]
     # Without --set fit.training the models of the nights are found, too.
     (fan,) = status_of(tmp_path / "lake", *flags).values()

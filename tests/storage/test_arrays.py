@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from s3_server import s3_environment, s3_server
 
-from storage.arrays import (
+from humwatch.storage.arrays import (
     FRAMES_PER_SHARD,
     ArraySchema,
     block_rows,
@@ -16,8 +16,8 @@ from storage.arrays import (
     shape_of,
     write_block,
 )
-from storage.errors import Misaligned
-from storage.lake import Lake
+from humwatch.storage.errors import Misaligned
+from humwatch.storage.lake import Lake
 
 SCHEMA = ArraySchema(
     name="logmel",

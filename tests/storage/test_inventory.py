@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from storage.inventory import StoredObject, below, take_inventory
-from storage.lake import Lake
+from humwatch.storage.inventory import StoredObject, below, take_inventory
+from humwatch.storage.lake import Lake
 
 
 @pytest.fixture(params=["file", "memory"])

@@ -8,8 +8,8 @@ import uuid
 import pytest
 from s3_server import s3_environment, s3_server
 
-from storage.errors import LakeTooNew, SourceNotFound
-from storage.lake import FORMAT_VERSION, Lake
+from humwatch.storage.errors import LakeTooNew, SourceNotFound
+from humwatch.storage.lake import FORMAT_VERSION, Lake
 
 
 @pytest.fixture(scope="module")

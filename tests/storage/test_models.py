@@ -4,17 +4,18 @@ import itertools
 import json
 
 import pytest
+from passports import gate, passport
 
-from storage.errors import ModelIncompatible, SourceNotFound
-from storage.lake import Lake
-from storage.models import (
+from humwatch.storage.errors import ModelIncompatible, SourceNotFound
+from humwatch.storage.lake import Lake
+from humwatch.storage.models import (
     Machine,
     current_version,
     current_versions,
     get_gate,
     get_model,
     get_passport,
-    has_model,
+    passport_path,
     put_gate,
     put_model,
     roll_back,
@@ -32,28 +33,28 @@ def lake(tmp_path):
 
 
 def test_a_version_comes_back_as_it_was_kept(lake):
-    put_model(lake, KEY, FAN, "v1", b"model", {"threshold": 0.1, "notes": ["é"]})
+    put_model(lake, KEY, FAN, "v1", b"model", passport(threshold=0.1, notes=["é"]))
     stored = get_model(lake, KEY, FAN, "v1")
     assert (stored.version, stored.model) == ("v1", b"model")
-    assert stored.passport["threshold"] == 0.1
+    assert stored.passport.threshold == 0.1
     assert get_passport(lake, KEY, FAN, "v1") == stored.passport
-    assert stored.passport["notes"] == ["é"]
+    assert stored.passport.notes == ["é"]
 
 
 def test_a_version_without_its_passport_is_not_there_and_can_be_finished(lake):
     lake.create(f"models/{KEY}/fan/id_00/v1/model.skops", b"model")
-    assert not has_model(lake, KEY, FAN, "v1")
+    assert not lake.exists(passport_path(KEY, FAN, "v1"))
     with pytest.raises(SourceNotFound, match="passport"):
         get_model(lake, KEY, FAN, "v1")
-    put_model(lake, KEY, FAN, "v1", b"model", {"n": 1})
-    assert has_model(lake, KEY, FAN, "v1")
+    put_model(lake, KEY, FAN, "v1", b"model", passport(seed=1))
+    assert lake.exists(passport_path(KEY, FAN, "v1"))
 
 
 def test_a_version_that_is_there_is_left_as_it_is(lake):
-    put_model(lake, KEY, FAN, "v1", b"first", {"n": 1})
-    put_model(lake, KEY, FAN, "v1", b"second", {"n": 2})
+    put_model(lake, KEY, FAN, "v1", b"first", passport(seed=1))
+    put_model(lake, KEY, FAN, "v1", b"second", passport(seed=2))
     stored = get_model(lake, KEY, FAN, "v1")
-    assert (stored.model, stored.passport["n"]) == (b"first", 1)
+    assert (stored.model, stored.passport.seed) == (b"first", 1)
 
 
 def test_current_is_what_was_set_last_for_this_machine_and_key(lake):
@@ -83,19 +84,19 @@ def test_making_the_current_version_current_again_writes_nothing_and_keeps_the_p
     before = pointer.stat().st_mtime_ns
     set_current(lake, KEY, FAN, "v2")
     assert pointer.stat().st_mtime_ns == before
-    assert json.loads(pointer.read_text()) == {"version": "v2", "previous": "v1"}
+    assert json.loads(pointer.read_text()) == {"format_version": 1, "version": "v2", "previous": "v1"}
 
 
 def test_a_model_that_is_not_the_one_of_its_passport_is_refused(lake):
-    put_model(lake, KEY, FAN, "v1", b"model", {})
-    put_model(lake, KEY, FAN, "v2", b"other", {})
+    put_model(lake, KEY, FAN, "v1", b"model", passport())
+    put_model(lake, KEY, FAN, "v2", b"other", passport())
     folder = f"models/{KEY}/fan/id_00"
     lake.write(f"{folder}/v1/model.skops", lake.read(f"{folder}/v2/model.skops"))
     with pytest.raises(ModelIncompatible, match=r"v1/model\.skops.*delete its folder"):
         get_model(lake, KEY, FAN, "v1")
     # After a writer that died between model and passport, the passport is that of the model that is there.
     lake.delete(f"{folder}/v1/passport.json")
-    put_model(lake, KEY, FAN, "v1", b"model of another processor", {})
+    put_model(lake, KEY, FAN, "v1", b"model of another processor", passport())
     assert get_model(lake, KEY, FAN, "v1").model == b"other"
 
 
@@ -109,9 +110,9 @@ def test_current_versions_are_those_of_the_machines_that_have_a_model(lake):
 
 def test_the_gate_tells_of_the_last_retraining(lake):
     assert get_gate(lake, KEY, FAN) is None
-    put_gate(lake, KEY, FAN, {"accepted": True})
-    put_gate(lake, KEY, FAN, {"accepted": False, "reason": "too few"})
-    assert get_gate(lake, KEY, FAN) == {"accepted": False, "reason": "too few"}
+    put_gate(lake, KEY, FAN, gate())
+    put_gate(lake, KEY, FAN, gate(accepted=False, reason="too few"))
+    assert get_gate(lake, KEY, FAN) == gate(accepted=False, reason="too few")
 
 
 def test_odd_names_share_no_folder_and_stay_inside_the_lake(lake, tmp_path):

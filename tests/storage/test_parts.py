@@ -11,11 +11,20 @@ import pyarrow as pa
 import pytest
 import zarr.storage
 
-from storage.arrays import ArraySchema, block_rows, create_store, finish_store, read_n_frames, read_rows, write_block
-from storage.errors import NotComplete
-from storage.lake import Lake
-from storage.parts import Part, create_part, list_parts, read_part
-from storage.tables import RECORDINGS, create_table
+from humwatch.storage.arrays import (
+    ArraySchema,
+    block_rows,
+    create_store,
+    finish_store,
+    read_n_frames,
+    read_rows,
+    write_block,
+)
+from humwatch.storage.errors import NotComplete
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import Part, create_part, list_parts, read_part
+from humwatch.storage.records import Mark
+from humwatch.storage.tables import RECORDINGS, create_table
 
 STORE = Part("fan", "all", "0123456789abcdef").store("spectrograms", "key")
 RECORDINGS_IN_STORE, BLOCK, FRAMES = 10, 4, 5
@@ -38,6 +47,10 @@ ODD_NAMES = [
 ]
 
 
+def mark(recordings=0):
+    return Mark(part="0123456789abcdef", recordings=recordings, key="logmel")
+
+
 @pytest.fixture
 def lake(tmp_path):
     return Lake.open(str(tmp_path / "lake"))
@@ -54,18 +67,18 @@ def rows(*contents: tuple[str, str, str | None], ingested_at=datetime(2026, 11, 
 
 def test_a_store_is_complete_when_it_is_marked_and_not_before(lake):
     lake.write(STORE.receipt_path(0), b"")
-    assert not STORE.is_complete(lake)
+    assert not lake.exists(STORE.mark_path)
     with pytest.raises(NotComplete, match=r"spectrograms/key/fan/all/0123456789abcdef\.zarr"):
         STORE.read_mark(lake)
-    assert STORE.mark(lake, {"recordings": 3})
-    assert STORE.is_complete(lake)
-    assert STORE.read_mark(lake) == {"recordings": 3}
+    assert STORE.mark(lake, mark(3))
+    assert lake.exists(STORE.mark_path)
+    assert STORE.read_mark(lake) == mark(3)
 
 
 def test_the_first_mark_wins(lake):
-    assert STORE.mark(lake, {"writer": 1})
-    assert not STORE.mark(lake, {"writer": 2})
-    assert STORE.read_mark(lake) == {"writer": 1}
+    assert STORE.mark(lake, mark(1))
+    assert not STORE.mark(lake, mark(2))
+    assert STORE.read_mark(lake) == mark(1)
 
 
 def test_a_mark_drops_its_own_receipts_only(lake):
@@ -73,7 +86,7 @@ def test_a_mark_drops_its_own_receipts_only(lake):
     for store in (STORE, other):
         lake.write(store.receipt_path(0), b"")
         lake.write(f"{store.zarr_path}/zarr.json", b"{}")
-    STORE.mark(lake, {})
+    STORE.mark(lake, mark())
     assert lake.list("spectrograms") == sorted(
         [STORE.mark_path, f"{STORE.zarr_path}/zarr.json", f"{other.zarr_path}/zarr.json", other.receipt_path(0)]
     )
@@ -118,7 +131,7 @@ def test_odd_machine_types_and_batches_stay_inside_the_lake_and_come_back(lake, 
     assert {(part.machine_type, part.batch) for part in list_parts(lake)} == {(name, "all"), ("fan", name)}
     for part in parts:
         store = part.store("spectrograms", "key")
-        store.mark(lake, {})
+        store.mark(lake, mark())
         assert store.mark_path in lake.list("spectrograms/key", ".json")
         assert store.mark_path.count("/") == 4
     assert [path.name for path in tmp_path.iterdir()] == ["lake"]
@@ -139,7 +152,7 @@ def values(block: range) -> np.ndarray:
 
 def fill(lake: Lake) -> bool:
     """Do what is missing of the store; return whether this call marked it."""
-    if STORE.is_complete(lake):
+    if lake.exists(STORE.mark_path):
         return False
     schema = ArraySchema(
         name="logmel",
@@ -158,7 +171,7 @@ def fill(lake: Lake) -> bool:
             write_block(lake, STORE.zarr_path, "logmel", block, values(block))
             create_table(lake, STORE.receipt_path(block.start), RECEIPT)
     finish_store(lake, STORE.zarr_path, "logmel", np.arange(RECORDINGS_IN_STORE), FRAMES)
-    return STORE.mark(lake, {"recordings": RECORDINGS_IN_STORE})
+    return STORE.mark(lake, mark(RECORDINGS_IN_STORE))
 
 
 def contents(lake: Lake) -> dict[str, bytes]:
@@ -242,7 +255,7 @@ def test_a_writer_that_dies_before_any_of_its_objects_is_continued_to_the_same_b
             break
         except PowerCut:
             survivor = Lake.open(root)
-        if STORE.is_complete(survivor):
+        if survivor.exists(STORE.mark_path):
             after_the_mark.append(lives)
             survivor.delete(f"{STORE.stem}.blocks")  # all that its death left to do
         else:
@@ -266,6 +279,7 @@ def fill_each(roots: list[str], barrier) -> list[bool]:
     return won
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Consolidated metadata")  # filters of one thread are undone by another
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_writers_at_once_give_one_mark_and_the_bytes_of_one(undisturbed, tmp_path, kind):

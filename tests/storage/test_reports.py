@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from storage.lake import Lake
-from storage.reports import is_published, publish, read_latest, read_summary, set_latest
+from humwatch.storage.lake import Lake
+from humwatch.storage.records import Latest, PublishedSummary
+from humwatch.storage.reports import is_published, publish, read_latest, read_summary, set_latest
 
 FILES = {"index.html": b"<p>page</p>", "auc.csv": b"auc\n1\n", "auc.parquet": b"PAR1"}
 
@@ -32,11 +33,11 @@ def lake(tmp_path):
 
 
 def summary(report_id, day=21, **more):
-    return {"report_id": report_id, "created_at": f"2026-11-{day}T00:00:00+00:00", **more}
+    return PublishedSummary(report_id=report_id, created_at=f"2026-11-{day}T00:00:00+00:00", **more)
 
 
 def index(summaries):
-    return " ".join(one["report_id"] for one in summaries)
+    return " ".join(one.report_id for one in summaries)
 
 
 def test_a_published_report_is_whole_and_the_latest(lake):
@@ -50,14 +51,14 @@ def test_a_published_report_is_whole_and_the_latest(lake):
         "reports/r1/summary.json": lake.read("reports/r1/summary.json"),
     }
     assert read_summary(lake, "r1") == summary("r1", listed=3)
-    assert read_latest(lake) == {"report_id": "r1", "index": "reports/r1/index.html"}
+    assert read_latest(lake) == Latest(report_id="r1", index="reports/r1/index.html")
 
 
 def test_the_index_names_every_report_newest_first(lake):
     for report_id, day in (("b", 22), ("c", 20), ("a", 22)):
         publish(lake, report_id, FILES.items(), summary(report_id, day), index)
     assert lake.read("reports/index.html") == b"b a c"
-    assert read_latest(lake)["report_id"] == "a"
+    assert read_latest(lake).report_id == "a"
 
 
 def test_files_called_summary_elsewhere_in_a_report_are_no_reports(lake):
@@ -81,7 +82,7 @@ def test_wherever_the_writer_dies_nothing_leads_to_half_a_report(tmp_path):
             break
         except PowerCut:
             pass
-        latest = read_latest(lake)["report_id"]
+        latest = read_latest(lake).report_id
         named = lake.read("reports/index.html").decode().split()
         for report_id in {latest, *named}:
             assert is_published(lake, report_id)
@@ -92,7 +93,7 @@ def test_wherever_the_writer_dies_nothing_leads_to_half_a_report(tmp_path):
             set_latest(lake, "new", index)
         else:
             publish(lake, "new", FILES.items(), summary("new", 21), index)
-        assert (lake.read("reports/index.html"), read_latest(lake)["report_id"]) == (b"new old", "new")
+        assert (lake.read("reports/index.html"), read_latest(lake).report_id) == (b"new old", "new")
     # Its files, then its summary, then the index, then latest.json.
     assert steps == [
         *[(False, ["old"], "old")] * (len(FILES) + 1),

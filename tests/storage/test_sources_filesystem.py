@@ -14,7 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from s3fs.errors import ERROR_CODE_TO_EXCEPTION
 from yarl import URL
 
-from storage.errors import (
+from humwatch.storage.errors import (
     ProtocolUnsupported,
     SourceForbidden,
     SourceNotFound,
@@ -22,7 +22,7 @@ from storage.errors import (
     StorageUnavailable,
     TransientError,
 )
-from storage.filesystem import open_fs, source_errors, translated_errors
+from humwatch.storage.filesystem import open_fs, source_errors, translated_errors
 
 URI = "s3://bucket/night.zip"
 
@@ -97,7 +97,7 @@ def test_errors_are_translated_and_name_the_uri(error, expected):
         raise error
     assert type(caught.value) is expected
     assert isinstance(caught.value, TransientError) is (expected is StorageUnavailable)
-    caught.value.__cause__ = caught.value.__context__ = None  # as workers send it (tasks/task.py)
+    caught.value.__cause__ = caught.value.__context__ = None  # as workers send it (tasks/execution/stage.py)
     copy = pickle.loads(pickle.dumps(caught.value))
     assert (type(copy), str(copy)) == (expected, str(caught.value))
 

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sources_helpers import EXTENSIONS, tar_bytes, zip_bytes
 
-from storage.errors import SourceForbidden, SourceNotFound, SourceUnreadable, StorageUnavailable
-from storage.sources import list_members, read_members, source_state
+from humwatch.storage.errors import SourceForbidden, SourceNotFound, SourceUnreadable, StorageUnavailable
+from humwatch.storage.sources import list_members, read_members, source_state
 
 FILES = {f"fan/id_00/normal/{number}.wav": bytes([number]) * 100_000 for number in range(9)}
 SERVED = {

@@ -16,9 +16,9 @@ import fsspec
 import pytest
 from sources_helpers import EXTENSIONS, LIMIT, CountedFileSystem, counted, patch_central, tar_bytes, zip_bytes
 
-from storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, StorageUnavailable
-from storage.reasons import Reason
-from storage.sources import list_members, source_state
+from humwatch.storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, StorageUnavailable
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import list_members, source_state
 
 FILES = {"fan/id_00/0.wav": b"RIFF0", "fan/id_00/1.flac": b"fLaC11", "fan/id_02/0.WAV": b"RIFF222"}
 OTHERS = {

@@ -1,4 +1,4 @@
-"""The bytes of members: right ones, in few requests, and a reason for every one that cannot be had."""
+"""The bytes of members: right ones, in few requests, and a reason for every one that cannot be read."""
 
 import io
 import random
@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sources_helpers import EXTENSIONS, LIMIT, CountedFileSystem, counted, patch_central, tar_bytes, zip_bytes
 
-from storage.errors import StorageUnavailable
-from storage.reasons import Reason
-from storage.sources import ReadProblem, list_members, read_members
-from storage.sources.reading import MAX_READ_BYTES
+from humwatch.storage.errors import StorageUnavailable
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import ReadProblem, list_members, read_members
+from humwatch.storage.sources.reading import MAX_READ_BYTES
 
 RANDOM = random.Random(7)
 FILES = {f"fan/id_{number % 3:02d}/{number:02d}.wav": RANDOM.randbytes(3000) + bytes(900) for number in range(20)}

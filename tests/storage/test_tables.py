@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
-from storage.errors import SourceNotFound
-from storage.lake import Lake
-from storage.tables import HEALTH, RECORDINGS, SCORES, create_table, encode, read_table, read_tables
+from humwatch.storage.errors import SourceNotFound
+from humwatch.storage.lake import Lake
+from humwatch.storage.tables import HEALTH, RECORDINGS, SCORES, create_table, encode, read_table, read_tables
 
 SCORE = {
     "recording_id": "a",

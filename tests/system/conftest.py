@@ -54,7 +54,7 @@ def run_humwatch(*arguments, env=None, before=(), as_json=True) -> Ran:
     shared = {"PREFECT_API_URL": prefect_api(), "HUMWATCH_DASK__ADDRESS": dask_address()}
     if not before and warm.can_run(env or {}, _warm_environment()):
         return Ran(*warm.run(given, {**shared, **(env or {})}))
-    command = [*before, sys.executable, "-m", "flows", *given]
+    command = [*before, sys.executable, "-m", "humwatch", *given]
     environment = {**os.environ, **shared, **(env or {})}
     ran = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     return Ran(ran.returncode, ran.stdout, ran.stderr)

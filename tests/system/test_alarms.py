@@ -10,11 +10,11 @@ import pytest
 from conftest import FAKE, prefect_api, run_humwatch
 from prefect_server import ask
 
-from flows.nightly import night_work
-from flows.settings import overrides
-from storage.tables import MACHINE_NIGHTS
-from tasks.alarms.task import EVENT, judge_nights
-from tasks.simulation import FleetPlan, simulate
+from humwatch.flows.nightly import night_run
+from humwatch.flows.presets import overrides
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.tasks.alarms.task import EVENT, judge_nights
 
 # 4 machines x 6 commissioning nights support no rate below 1 / 25.
 SETTINGS = (
@@ -103,11 +103,11 @@ def test_a_night_judged_again_without_the_later_ones_is_the_same(night, tmp_path
     settings = overrides(
         None, {"features": {"backbones": ("fake",)}, "fit": {"detectors": ("gmm",)}}, [*SETTINGS, *FAKE[5::2]]
     )
-    judge_nights.fn(night_work(str(lake), date(2026, 1, 9), None, "default", settings))
+    judge_nights.fn(night_run(str(lake), date(2026, 1, 9), None, "default", settings))
     again = {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
     assert sorted(again) == [f"2026-01-{day:02d}" for day in range(1, 10)]
     assert again == {night: kept[night] for night in again}
-    judge_nights.fn(night_work(str(lake), date(2026, 1, 12), None, "default", settings))
+    judge_nights.fn(night_run(str(lake), date(2026, 1, 12), None, "default", settings))
     assert {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")} == kept
 
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import FAKE, Ran, run_humwatch
 from recordings import RATE_HZ, machine, tone, wav, write_zip
 
-from storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.reasons import EXPLANATIONS, Reason
 
 MAX_MEMBER_BYTES = 1_000_000
 LIMITED = (*FAKE, "--set", f"ingest.max_member_bytes={MAX_MEMBER_BYTES}")
@@ -337,8 +337,8 @@ def test_too_many_rejected_recordings_end_in_status_3_and_a_degraded_report(bad)
     assert summary["errors"] == []
     assert (summary["listed"], summary["rejected"]) == (N_PLANT, len(REJECTED) + len(TOO_SHORT_FOR_A_WINDOW) + 1)
     assert summary["accepted"] == len(GOOD)
-    work = ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored")
-    assert [summary[name] for name in work] == [0, 0, 0, 0]
+    run = ("recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored")
+    assert [summary[name] for name in run] == [0, 0, 0, 0]
     assert "Degraded" in Path(summary["report"]).read_text()
 
 

@@ -7,9 +7,9 @@ import pytest
 from conftest import run_humwatch
 from recordings import machine, tone, wav, write_zip
 
-from flows.benchmark import BACKBONES, DETECTORS, GridPart, benchmark
-from storage.errors import BadConfiguration
-from tasks.settings import AUTOENCODER_NAMES
+from humwatch.flows.grids import BACKBONES, DETECTORS, GridPart, benchmark
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.settings import AUTOENCODER_NAMES
 
 SMALL = (
     "images.image_size_px=160",

@@ -136,8 +136,9 @@ def test_a_second_run_touches_nothing_even_if_audio_and_backbone_are_out_of_reac
 
 def test_the_poison_works(tmp_path):
     script = (
-        "import numpy as np; from flows.settings import load; from tasks.features.embed import Embedder; "
-        "from tasks.features.representations import parse; given = load(); "
+        "import numpy as np; from humwatch.flows.presets import load; "
+        "from humwatch.tasks.features.embed import Embedder; "
+        "from humwatch.tasks.plan.representations import parse; given = load(); "
         "made = Embedder(parse('fake'), given.features, given.images, given.spectrogram); "
         "made.embed(np.zeros((1, 64, 64), dtype=np.float32), np.array([64]))"
     )
@@ -225,7 +226,7 @@ def _poison(folder: Path) -> dict[str, str]:
 
             class Poison:
                 def find_spec(self, name, path, target=None):
-                    if name != "tasks.features.backbones":
+                    if name != "humwatch.tasks.features.backbones":
                         return None
                     spec = importlib.machinery.PathFinder.find_spec(name, path)
                     load = spec.loader.exec_module

@@ -23,10 +23,10 @@ from prefect.blocks.notifications import SlackWebhook
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import PrefectServer, spawn, wait_until
 
-from flows.backfill import backfill
-from flows.serve import cron_schedule, deployments
-from storage.errors import BadConfiguration
-from tasks.simulation import FleetPlan, simulate
+from humwatch.flows.backfill import backfill
+from humwatch.flows.serving import cron_schedule, deployments
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.storage.errors import BadConfiguration
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
@@ -298,7 +298,7 @@ def test_serve_runs_what_it_is_asked_for_and_ends_on_ctrl_c(fleet, tmp_path):
     sources = tmp_path / "one"
     shutil.copytree(fleet / str(FIRST), sources / str(FIRST))
     flags = ["--port", str(server.port), "--time-zone", "Europe/Berlin", "--set", "dask.workers=1"]
-    command = ["-m", "flows", "serve", str(sources), "--lake", str(lake), *flags]
+    command = ["-m", "humwatch", "serve", str(sources), "--lake", str(lake), *flags]
     served = server.process = spawn(command, {**env, **ENVIRONMENT}, server.log)
     wait_until(server._answers, 240, server.log)
     wait_until(lambda: _deployed(server), 240, server.log)

@@ -20,16 +20,16 @@ from lakes import build, small
 from recordings import machine, tone, wav, write_zip
 from s3_server import s3_environment, s3_server, s3_workers
 
-from flows.cluster import workers
-from storage.errors import StorageFull, WorkersLost
-from storage.lake import Lake
-from storage.parts import list_parts, read_part
-from storage.tables import encode
-from tasks import progress
-from tasks.catalog import current_recordings
-from tasks.ingest.task import ingest_sources
-from tasks.settings import DaskSettings
-from tasks.work import Work
+from humwatch.flows.cluster import workers
+from humwatch.storage.errors import StorageFull, WorkersLost
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import list_parts, read_part
+from humwatch.storage.tables import encode
+from humwatch.tasks.execution import progress
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.catalog import current_recordings
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.settings import DaskSettings
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def cluster():
 @pytest.fixture(scope="module")
 def undisturbed(archive, tmp_path_factory):
     """The scores of the stages, one after the other in this process."""
-    work = Work(str(tmp_path_factory.mktemp("undisturbed")), SETTINGS)
+    work = Run(str(tmp_path_factory.mktemp("undisturbed")), SETTINGS)
     build(work, archive)
     return scores_of(work.lake_uri)
 
@@ -107,7 +107,7 @@ def test_a_killed_worker_loses_nothing(stage, cluster, archive, undisturbed, tmp
         worker.kill()
         return worker.pid
 
-    work = Work(str(tmp_path), SETTINGS)
+    work = Run(str(tmp_path), SETTINGS)
     with distributed.Client(cluster.address) as client:
         client.wait_for_workers(2, timeout=60)
         with when(stage, 3, kill):
@@ -132,7 +132,7 @@ def test_a_flow_killed_beside_workers_that_live_on_is_continued(cluster, archive
 
 
 def test_a_killed_scheduler_ends_the_run_with_a_clear_error_and_the_next_one_goes_on(archive, undisturbed, tmp_path):
-    work = Work(str(tmp_path), SETTINGS)
+    work = Run(str(tmp_path), SETTINGS)
     with dask_cluster() as cluster:
         lost = pytest.raises(WorkersLost, match="the connection to the Dask scheduler is lost")
         with lost, workers(DaskSettings(address=cluster.address)), when("spectrograms", 3, cluster.scheduler.kill):
@@ -194,7 +194,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("free_bytes", [8 << 10, 256 << 10])
 def test_a_full_disk_is_named_and_the_next_run_with_room_goes_on(free_bytes, small_disk, archive, undisturbed):
-    work, ballast = Work(str(small_disk / "lake"), SETTINGS), small_disk / "ballast"
+    work, ballast = Run(str(small_disk / "lake"), SETTINGS), small_disk / "ballast"
     ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - free_bytes))
     with pytest.raises(StorageFull, match="the disk is full: make room and run again"):
         build(work, archive)
@@ -206,16 +206,16 @@ def test_a_full_disk_is_named_and_the_next_run_with_room_goes_on(free_bytes, sma
 def test_what_a_clock_that_was_a_day_ahead_has_written_does_not_hide_what_comes_later(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
-    work = Work(str(tmp_path / "lake"), SETTINGS)
+    work = Run(str(tmp_path / "lake"), SETTINGS)
 
     def ingest(data: bytes, count: int) -> str:
         write_zip(source / "plant.zip", {f"fan/id_00/normal/{n}.wav": data for n in range(count)})
         ingest_sources.fn(work, [str(source)])
-        (tag,) = set(current_recordings(work.open_lake())[0]["content_tag"])
+        (tag,) = set(current_recordings(work.lake)[0]["content_tag"])
         return tag
 
     first = ingest(wav(tone(1)), 1)
-    lake = work.open_lake()
+    lake = work.lake
     (part,) = list_parts(lake)
     table = read_part(lake, part)
     column = table.schema.get_field_index("ingested_at")

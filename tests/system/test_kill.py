@@ -186,7 +186,9 @@ def begin(command: list[str], log: Path, *, embedded: bool) -> tuple[int, Callab
     environment = {**os.environ, "PREFECT_HOME": str(new_home(log.parent / "prefect"))}
     with log.open("w") as file:
         output = {"stdout": file, "stderr": file}
-        alone = subprocess.Popen([sys.executable, "-m", "flows", *command], env=environment, process_group=0, **output)
+        alone = subprocess.Popen(
+            [sys.executable, "-m", "humwatch", *command], env=environment, process_group=0, **output
+        )
     return alone.pid, alone.poll
 
 

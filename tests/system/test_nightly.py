@@ -12,13 +12,14 @@ import pytest
 from conftest import FAKE, modification_times, run_humwatch, sorted_scores
 from recordings import tone, wav, write_zip
 
-from flows.nightly import night_work
-from flows.settings import overrides
-from tasks.alarms.nights import read_nights
-from tasks.evaluation.kept import read_scores, score_paths
-from tasks.reports.fleet import fleet_of
-from tasks.reports.night import listener, most_abnormal
-from tasks.simulation import FleetPlan, simulate
+from humwatch.flows.nightly import night_run
+from humwatch.flows.presets import overrides
+from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.tasks.evaluation.store import read_scores
+from humwatch.tasks.plan.night_tables import read_nights
+from humwatch.tasks.plan.scores import score_paths
+from humwatch.tasks.reports.night.fleet_view import fleet_of
+from humwatch.tasks.reports.night.night_site import most_abnormal, top_recordings_of
 
 FLEET = (
     *FAKE,
@@ -145,12 +146,12 @@ def test_what_is_seen_and_heard_of_a_machine_in_alarm(filled):
     model = {"features": {"backbones": ["fake"]}, "fit": {"detectors": ["gmm"]}}
     sections = overrides(None, model, [item for item in FLEET if "=" in item])
     del sections["report"]  # its sounds are left out of the other tests
-    work = night_work(str(path), date(2026, 1, 5), None, "default", sections)
-    lake = work.open_lake()
-    catalog = work.catalog(lake).within(work.scope)
-    scores = most_abnormal(read_scores(lake, score_paths(lake, work)), ("fake", "gmm", 0))
-    nights = read_nights(lake, work, 10)
-    listen = listener(lake, catalog, scores, work)
+    run = night_run(str(path), date(2026, 1, 5), None, "default", sections)
+    lake = run.lake
+    catalog = run.catalog().restricted_to(run.scope)
+    scores = most_abnormal(read_scores(lake, score_paths(run)), ("fake", "gmm", 0))
+    nights = read_nights(run, 10)
+    listen = top_recordings_of(catalog, scores, run)
     calm = fleet_of(nights, "2026-01-05", ("fake", "gmm", 0)).machines
     assert [list(listen(view)) for view in calm] == [[]] * 4
     alarmed = fleet_of(nights.assign(state="alarm"), "2026-01-05", ("fake", "gmm", 0)).machines
@@ -202,8 +203,8 @@ def test_late_arrivals_are_scored_by_the_standing_models_and_their_nights_report
     assert "silent" not in ran.summary
     # Without a date the two nights that had no model when they were backfilled are scored too.
     unscored = 2 * 16
-    work = [ran.summary[name] for name in ("recordings_decoded", "models_fitted", "recordings_scored")]
-    assert work == [9, 0, 9 + unscored]
+    run = [ran.summary[name] for name in ("recordings_decoded", "models_fitted", "recordings_scored")]
+    assert run == [9, 0, 9 + unscored]
     changed = {path for path, time in modification_times(lake).items() if before.get(path, time) != time}
     assert changed == {"reports/index.html", "reports/latest.json"}
     assert len(report(lake, "2026-01-04")[1]) == 17

@@ -9,8 +9,8 @@ import report_samples
 from chromium import LOW_CONTRAST, needs_browser
 from PIL import Image
 
-from flows.settings import load
-from tasks.reports.page import render
+from humwatch.flows.presets import load
+from humwatch.tasks.reports.evaluation.page import render
 
 DASH = "\N{EN DASH}"
 WIDTHS_PX = (390, 1440)

@@ -12,11 +12,11 @@ from prefect_server import ask
 from recordings import machine, write_zip
 from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
-from storage.lake import Lake
-from storage.sources import list_members
-from tasks.ingest.task import ingest_sources
-from tasks.settings import Settings
-from tasks.work import Work
+from humwatch.storage.lake import Lake
+from humwatch.storage.sources import list_members
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.settings import Settings
 
 SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=8")
 REAL = Path(__file__).parents[3] / "shared" / "data" / "dcase2023_ToyCar.zip"
@@ -152,7 +152,7 @@ def test_an_archive_is_opened_again_only_when_it_has_changed(server, proxy, tmp_
     uri = server.upload(path)
     key = uri.removeprefix("s3:/")
     with s3_environment(proxy.env):
-        work = Work(server.new_uri(), Settings())
+        work = Run(server.new_uri(), Settings())
         first = ingest_sources.fn(work, [uri])
         assert (first.errors, len(first.recording_ids), first.new) == ((), 20, 20)
         if suffix == ".tar.gz":

@@ -11,11 +11,11 @@ from conftest import FAKE, run_humwatch, sorted_scores
 from recordings import machine, write_zip
 from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
-from storage.arrays import ArraySchema, create_store, finish_store, read_n_frames, read_rows, write_block
-from storage.errors import SourceForbidden, SourceNotFound, StorageUnavailable
-from storage.lake import Lake
-from storage.sources import list_members, read_members
-from tasks.task import run_on_workers
+from humwatch.storage.arrays import ArraySchema, create_store, finish_store, read_n_frames, read_rows, write_block
+from humwatch.storage.errors import SourceForbidden, SourceNotFound, StorageUnavailable
+from humwatch.storage.lake import Lake
+from humwatch.storage.sources import list_members, read_members
+from humwatch.tasks.execution.stage import run_on_workers
 
 SMALL = (*FAKE, "--set", "store.block_recordings=8", "--set", "store.chunk_recordings=4")
 SCHEMA = ArraySchema("logmel", ("recording", "mel", "frame"), (8, 3, 64), (4, 3, 64), 2, "float32", {})

@@ -11,7 +11,7 @@ import site_samples
 from chromium import LOW_CONTRAST, needs_browser
 from PIL import Image
 
-from tasks.reports.site import fleet_page, machine_page, mail_page
+from humwatch.tasks.reports.night.site import fleet_page, machine_page, mail_page
 
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text("utf-8")
 MACHINES = 500

@@ -9,17 +9,20 @@ from dask_cluster import dask_scheduler, dask_worker, wait_for
 from lakes import small
 from recordings import machine, write_zip
 
-from flows.cluster import WORKER_ENVIRONMENT, shared_workers, workers
-from storage.errors import BadConfiguration
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.settings import DaskSettings
-from tasks.spectrograms.task import compute_spectrograms
-from tasks.task import run_on_workers
-from tasks.work import Work
+from humwatch.flows.cluster import WORKER_ENVIRONMENT, shared_workers, workers
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.execution.stage import run_on_workers
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.settings import DaskSettings
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 CONTAINERFILE = Path(__file__).parents[2] / "deployments" / "Containerfile"
-WITHOUT_HUMWATCH = ("-c", "import sys; sys.modules['tasks'] = None; import distributed.cli.dask_worker as w; w.main()")
+WITHOUT_HUMWATCH = (
+    "-c",
+    "import sys; sys.modules['humwatch'] = None; import distributed.cli.dask_worker as w; w.main()",
+)
 ONE = {"block_recordings": 1, "chunk_recordings": 1}
 
 
@@ -129,7 +132,7 @@ def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, cl
     def has_embedded(dask_worker):
         import sys
 
-        return dask_worker.name, "tasks.features.embed" in sys.modules
+        return dask_worker.name, "humwatch.tasks.features.embed" in sys.modules
 
     source = write_zip(tmp_path / "plant.zip", machine("fan/id_00", 8, 0, duration_s=2.0))
     with (
@@ -138,7 +141,7 @@ def test_the_features_stage_wants_a_gpu_unless_the_device_is_the_cpu(address, cl
     ):
         wait_for_plain_and_gpu(client)
         for device, there in (("auto", {"gpu"}), ("cpu", {"gpu", "plain"})):
-            work = Work(str(tmp_path / device), small(features={"device": device}, store=ONE))
+            work = Run(str(tmp_path / device), small(features={"device": device}, store=ONE))
             ingest_sources.fn(work, [str(source)])
             compute_spectrograms.fn(work)
             assert compute_features.fn(work).windows_embedded == 16

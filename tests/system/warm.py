@@ -26,7 +26,7 @@ def can_run(environment: Mapping[str, str], server_environment: Mapping[str, str
 
 def start(environment: Mapping[str, str]) -> None:
     """Start the process that imports, under an environment."""
-    _CONTEXT.set_forkserver_preload(["flows.cli", "warm"])
+    _CONTEXT.set_forkserver_preload(["humwatch.flows.cli.app", "warm"])
     kept = dict(os.environ)
     os.environ.update(environment, PYTHONPATH=os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
     try:
@@ -64,7 +64,7 @@ def _command(arguments: list[str], environment: dict[str, str], stdout: str, std
         del os.environ[name]
     os.environ.update(environment)
     sys.argv = ["humwatch", *arguments]
-    from flows.cli import main
+    from humwatch.flows.cli.app import main
 
     try:
         main()

@@ -13,22 +13,23 @@ from lakes import build, small, with_settings
 from recordings import RATE_HZ, machine, tone, wav, write_zip
 from sources_helpers import CountedFileSystem, counted, tar_bytes
 
-from storage.arrays import block_rows, read_rows
-from storage.errors import NotComplete, SourceNotFound, StorageUnavailable
-from storage.parts import list_parts, read_part
-from tasks.features.blocks import ARRAY, EmbeddingSettings, FeatureBlock, begin_store, fill_block
-from tasks.features.embed import Embedder
-from tasks.features.gather import gather
-from tasks.features.representations import parse
-from tasks.features.task import compute_features
-from tasks.ingest.task import ingest_sources
-from tasks.progress import listening
-from tasks.scope import Scope
-from tasks.spectrograms import blocks as spectrogram_blocks
-from tasks.spectrograms.blocks import ARRAY as SPECTROGRAM_ARRAY
-from tasks.spectrograms.logmel import LogMel
-from tasks.spectrograms.task import compute_spectrograms
-from tasks.work import Work
+from humwatch.storage.arrays import block_rows, read_rows
+from humwatch.storage.errors import NotComplete, SourceNotFound, StorageUnavailable
+from humwatch.storage.parts import list_parts, read_part
+from humwatch.tasks.execution.progress import listening
+from humwatch.tasks.features.embed import Embedder
+from humwatch.tasks.features.feature_blocks import ARRAY, FeatureBlock, begin_store, fill_block
+from humwatch.tasks.features.gather import gather
+from humwatch.tasks.features.task import compute_features
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.keys import EmbeddingSettings
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.spectrograms import spectrogram_blocks
+from humwatch.tasks.spectrograms.logmel import LogMel
+from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY as SPECTROGRAM_ARRAY
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 TEXTS = ("fake/2x2/mean,std", "logmel/4x1/recording")
 BROKEN = "fan/id_00/normal/text.wav"
@@ -48,7 +49,7 @@ def archive(tmp_path_factory):
 @pytest.fixture(scope="module")
 def embedded(archive, tmp_path_factory):
     """A lake up to the features of two representations."""
-    work = Work(str(tmp_path_factory.mktemp("lake")), small(features={"backbones": TEXTS}))
+    work = Run(str(tmp_path_factory.mktemp("lake")), small(features={"backbones": TEXTS}))
     ingest_sources.fn(work, [str(archive)])
     decoded, windows = compute_spectrograms.fn(work), compute_features.fn(work)
     # Nine recordings of fans and two of pumps decode: 7 x 2 + 3 x 4 + 2 x 2 windows.
@@ -59,11 +60,11 @@ def embedded(archive, tmp_path_factory):
 @pytest.fixture
 def copied(embedded, tmp_path):
     """A copy that a test may change."""
-    return Work(str(shutil.copytree(embedded.lake_uri, tmp_path / "lake")), embedded.settings)
+    return Run(str(shutil.copytree(embedded.lake_uri, tmp_path / "lake")), embedded.settings)
 
 
 def part_of(work, machine_type):
-    (part,) = (part for part in list_parts(work.open_lake()) if part.machine_type == machine_type)
+    (part,) = (part for part in list_parts(work.lake) if part.machine_type == machine_type)
     return part
 
 
@@ -85,7 +86,7 @@ def directly(work, members):
 @pytest.mark.parametrize("machine_type", ["fan", "pump"])
 def test_kept_spectrograms_are_those_of_the_samples(embedded, machine_type):
     part = part_of(embedded, machine_type)
-    members = read_part(embedded.open_lake(), part)["member"].to_pylist()
+    members = read_part(embedded.lake, part)["member"].to_pylist()
     expected, n_frames = directly(embedded, members)
     store = part.store("spectrograms", embedded.spectrogram_key)
     kept = xr.open_zarr(f"{embedded.lake_uri}/{store.zarr_path}")
@@ -99,7 +100,7 @@ def test_kept_spectrograms_are_those_of_the_samples(embedded, machine_type):
 @pytest.mark.parametrize("machine_type", ["fan", "pump"])
 def test_kept_features_are_those_of_all_recordings_at_once(embedded, machine_type):
     part = part_of(embedded, machine_type)
-    spectrograms, n_frames = directly(embedded, read_part(embedded.open_lake(), part)["member"].to_pylist())
+    spectrograms, n_frames = directly(embedded, read_part(embedded.lake, part)["member"].to_pylist())
     settings = embedded.settings
     wanted = [representation for text in TEXTS for representation in parse(text)]
     embedder = Embedder(wanted, settings.features, settings.images, settings.spectrogram)
@@ -183,16 +184,16 @@ def test_weights_that_are_staged_are_part_of_the_key(tmp_path):
         (tmp_path / digits).mkdir()
         (tmp_path / digits / f"resnet18-{digits}.pth").write_bytes(b"")
         features = {"backbones": ("resnet18+fake",), "weights_dir": str(tmp_path / digits)}
-        found = Work("lake", small(features=features)).embedding
+        found = Run("lake", small(features=features)).embedding
         assert found.weights == (("resnet18", digits),)
         keys.add(found.key(*parse("resnet18")))
     assert len(keys) == 2
-    drawn = Work("lake", small(features={**features, "random_weights": True})).embedding
+    drawn = Run("lake", small(features={**features, "random_weights": True})).embedding
     assert drawn.weights == ()
 
 
 def test_gathered_features_are_those_of_the_stores_in_the_order_asked_for(embedded):
-    lake = embedded.open_lake()
+    lake = embedded.lake
     parts = {part.part_id: part for part in list_parts(lake)}
     (representation,) = parse(TEXTS[0])
     kept = {
@@ -215,11 +216,11 @@ def test_gathered_features_are_those_of_the_stores_in_the_order_asked_for(embedd
 def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
     """Rows further apart than a chunk are read as several runs; 70 rows have such gaps."""
     archive = write_zip(tmp_path / "long.zip", machine("fan/id_00", 70, 0, duration_s=1.1))
-    work = Work(str(tmp_path / "lake"), small(store={"block_recordings": 32, "chunk_recordings": 8}))
+    work = Run(str(tmp_path / "lake"), small(store={"block_recordings": 32, "chunk_recordings": 8}))
     ingest_sources.fn(work, [str(archive)])
     compute_spectrograms.fn(work)
     compute_features.fn(work)
-    lake, part, (representation,) = work.open_lake(), part_of(work, "fan"), parse("fake")
+    lake, part, (representation,) = work.lake, part_of(work, "fan"), parse("fake")
     every = read_rows(lake, part.store("features", work.embedding.key(representation)).zarr_path, ARRAY, range(70))
     assert np.unique(every, axis=0).shape[0] == 70
     for rows in ([69, 0, 35], [0, 16, 33, 50, 67], [3, 2, 1, 60, 61], list(range(69, -1, -1))):
@@ -231,11 +232,11 @@ def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
 
 def test_workers_can_share_a_small_part(tmp_path):
     archive = write_zip(tmp_path / "small.zip", machine("fan/id_00", 7, 0, duration_s=1.1))
-    work = Work(str(tmp_path / "lake"), small(store={"block_recordings": 64, "chunk_recordings": 1}))
+    work = Run(str(tmp_path / "lake"), small(store={"block_recordings": 64, "chunk_recordings": 1}))
     ingest_sources.fn(work, [str(archive)])
     compute_spectrograms.fn(work)
     compute_features.fn(work)
-    lake, store = work.open_lake(), part_of(work, "fan").store
+    lake, store = work.lake, part_of(work, "fan").store
     for kind, key, name in (
         ("spectrograms", work.spectrogram_key, SPECTROGRAM_ARRAY),
         ("features", work.embedding.key(parse("fake")[0]), ARRAY),
@@ -257,9 +258,9 @@ def test_a_further_layer_alone_is_embedded(copied):
 
 
 def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
-    work = Work(str(tmp_path), small())
+    work = Run(str(tmp_path), small())
     ingest_sources.fn(work, [str(archive)])
-    lake, part, settings = work.open_lake(), part_of(work, "fan"), work.settings
+    lake, part, settings = work.lake, part_of(work, "fan"), work.settings
     table = read_part(lake, part)
     store = part.store("spectrograms", work.spectrogram_key)
     spectrogram_blocks.begin_store(lake, part, table, settings.spectrogram, settings.store)
@@ -268,7 +269,7 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     killed_after = spectrogram_blocks.SpectrogramBlock(
         work.lake_uri, part, blocks[1], frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
-    assert spectrogram_blocks.fill_blocks([killed_after]).decoded == 4
+    assert spectrogram_blocks.fill_blocks(spectrogram_blocks.SpectrogramUnit((killed_after,))).decoded == 4
     with pytest.raises(NotComplete, match="without a receipt"):
         spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
     assert compute_spectrograms.fn(work).recordings_decoded == 13 - 4
@@ -284,12 +285,12 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
 
 def test_a_compressed_tar_is_streamed_once_for_all_its_blocks(tmp_path):
     data = tar_bytes({name: member for name, member in MEMBERS.items() if name.startswith("fan")}, "w:gz")
-    work = Work(str(tmp_path), small())
+    work = Run(str(tmp_path), small())
     ingest_sources.fn(work, [counted("night.tar.gz", data)])
     CountedFileSystem.requests.clear()
     assert compute_spectrograms.fn(work).recordings_decoded == 11
     assert sum(size for _, size in CountedFileSystem.requests) <= len(data)
-    lake, part = work.open_lake(), part_of(work, "fan")
+    lake, part = work.lake, part_of(work, "fan")
     path = part.store("spectrograms", work.spectrogram_key).zarr_path
     assert len(block_rows(lake, path, "logmel")) == 3
     expected, _ = directly(work, read_part(lake, part)["member"].to_pylist())
@@ -297,13 +298,13 @@ def test_a_compressed_tar_is_streamed_once_for_all_its_blocks(tmp_path):
 
 
 def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
-    lake, part, settings = copied.open_lake(), part_of(copied, "fan"), copied.settings
+    lake, part, settings = copied.lake, part_of(copied, "fan"), copied.settings
     store = part.store("spectrograms", copied.spectrogram_key)
     before = {path: lake.read(path) for path in lake.list("")}
     block = spectrogram_blocks.SpectrogramBlock(
         copied.lake_uri, part, range(4), frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
-    spectrogram_blocks.fill_blocks([block])
+    spectrogram_blocks.fill_blocks(spectrogram_blocks.SpectrogramUnit((block,)))
     table = read_part(lake, part)
     assert not spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
     assert {path: lake.read(path) for path in lake.list("")} == before
@@ -313,7 +314,7 @@ def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
 def test_recordings_of_a_source_that_is_gone_are_rejected_until_it_is_back(archive, tmp_path):
     # Of one type with a recording that is there, so they share a part and a block.
     lost = write_zip(tmp_path / "lost.zip", machine("pump/id_02", 5, 0, duration_s=2.0))
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     ingest_sources.fn(work, [str(archive), str(lost)])
     kept = lost.read_bytes()
     lost.unlink()
@@ -324,7 +325,7 @@ def test_recordings_of_a_source_that_is_gone_are_rejected_until_it_is_back(archi
     assert compute_features.fn(work).windows_embedded == 30
 
     def pumps():
-        rows = work.catalog(work.open_lake()).recordings
+        rows = work.catalog().recordings
         return rows[rows["machine_type"] == "pump"].groupby(["machine_id", "status"]).size().to_dict()
 
     assert pumps() == {("id_00", "accepted"): 2, ("id_02", "rejected"): 5}
@@ -340,7 +341,7 @@ def test_recordings_of_a_source_that_is_gone_are_rejected_until_it_is_back(archi
 
 def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archive, tmp_path):
     (tmp_path / "no.zip").write_bytes(b"no archive")
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     summary = ingest_sources.fn(work, [str(tmp_path / "no.zip"), str(archive), str(tmp_path / "absent.zip")])
     assert [(source, error.code) for source, error in summary.errors] == [
         (str(tmp_path / "no.zip"), "source_unreadable"),
@@ -352,7 +353,7 @@ def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archi
 def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
     for night in ("2026-11-20", "2026-11-21"):
         write_zip(tmp_path / f"{night}.zip", machine(f"{night}/fan/id_00", 2, 0, duration_s=2.0))
-    everything = Work(
+    everything = Run(
         str(tmp_path / "lake"),
         small(
             ingest={
@@ -361,10 +362,10 @@ def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
         ),
     )
     ingest_sources.fn(everything, [str(path) for path in tmp_path.glob("*.zip")])
-    tonight = Work(everything.lake_uri, everything.settings, Scope(frozenset({"2026-11-21"})))
+    tonight = Run(everything.lake_uri, everything.settings, Scope(frozenset({"2026-11-21"})))
     assert compute_spectrograms.fn(tonight).recordings_decoded == 2
     assert compute_features.fn(tonight).windows_embedded == 4
-    rows = everything.catalog(everything.open_lake()).recordings
+    rows = everything.catalog().recordings
     assert rows.groupby("batch")["status"].unique().str.join("").to_dict() == {
         "2026-11-20": "pending",
         "2026-11-21": "accepted",
@@ -374,9 +375,9 @@ def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
 
 def test_a_part_of_which_nothing_decodes_is_complete_and_has_nothing_to_embed(tmp_path):
     archive = write_zip(tmp_path / "broken.zip", {f"fan/id_00/normal/{n}.wav": b"noise" for n in range(3)})
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     assert build(work, archive) == (3, 0, 0, 0)
-    assert work.catalog(work.open_lake()).recordings["reason"].tolist() == ["not_audio"] * 3
+    assert work.catalog().recordings["reason"].tolist() == ["not_audio"] * 3
     assert build(work, archive) == (0, 0, 0, 0)
 
 
@@ -389,9 +390,9 @@ def test_recordings_that_cannot_be_read_or_hold_no_numbers_cost_their_row_only(t
     damaged = bytearray(archive.read_bytes())
     damaged[damaged.find(members["fan/id_00/normal/00000001.wav"]) + 1000] ^= 1
     archive.write_bytes(damaged)
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     assert build(work, archive) == (4, 4, 1, 2)
-    rows = work.catalog(work.open_lake()).recordings.set_index("member")
+    rows = work.catalog().recordings.set_index("member")
     reasons = {name.rsplit("/", 1)[1]: reason for name, reason in rows["reason"].items()}
     assert {name: None if pd.isna(reason) else str(reason) for name, reason in reasons.items()} == {
         "00000000.wav": None,
@@ -408,16 +409,16 @@ def test_recordings_that_cannot_be_read_or_hold_no_numbers_cost_their_row_only(t
 
 
 def test_a_store_that_does_not_answer_is_for_the_retries_to_judge(archive, tmp_path):
-    work = Work(str(tmp_path), small())
+    work = Run(str(tmp_path), small())
     with pytest.raises(StorageUnavailable, match=r"plant\.zip"):
         ingest_sources.fn(work, ["http://127.0.0.1:9/plant.zip", str(archive)])
-    assert list_parts(work.open_lake()) == []
+    assert list_parts(work.lake) == []
 
 
 def test_progress_counts_the_blocks_of_each_stage(archive, tmp_path):
     told = []
     with listening(lambda *what: told.append(what)):
-        build(Work(str(tmp_path), small()), archive)
+        build(Run(str(tmp_path), small()), archive)
     # Fans: three blocks of 4, pumps one; a model and a table for each machine and part.
     assert told == [
         ("ingest", 1, 1),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tasks.alarms.night_scores import Calibration
-from tasks.alarms.replay import Night, Verdict, replay
-from tasks.settings import AlarmSettings
+from humwatch.tasks.alarms.night_scores import Calibration
+from humwatch.tasks.alarms.replay import Night, Verdict, replay
+from humwatch.tasks.settings import AlarmSettings
 
 
 def watch(

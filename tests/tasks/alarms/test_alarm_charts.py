@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from tasks.alarms.chart import ALLOWANCE, GUARD_NIGHTS, Charts
-from tasks.alarms.reference import Reference
+from humwatch.tasks.alarms.chart import ALLOWANCE, GUARD_NIGHTS, Charts
+from humwatch.tasks.alarms.reference_nights import ReferenceNights
 
 NOBODY = np.array([False])
 
 
 def chart():
-    return Charts.begin(Reference.of(np.array([[-1.0, 0.0, 1.0, 0.5, -0.5]])))
+    return Charts.begin(ReferenceNights.of(np.array([[-1.0, 0.0, 1.0, 0.5, -0.5]])))
 
 
 def run(charts, normal_scores, alarm=5.0, attention=2.0, clear_nights=3, start=0):

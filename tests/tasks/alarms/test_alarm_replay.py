@@ -5,10 +5,10 @@ import pytest
 from alarm_fleets import table, watch
 from scipy.stats import binom
 
-from tasks.alarms.chart import GUARD_NIGHTS
-from tasks.alarms.levels import levels
-from tasks.alarms.night_scores import Calibration
-from tasks.settings import AlarmSettings
+from humwatch.tasks.alarms.chart import GUARD_NIGHTS
+from humwatch.tasks.alarms.levels import levels
+from humwatch.tasks.alarms.night_scores import Calibration
+from humwatch.tasks.settings import AlarmSettings
 
 QUICK = AlarmSettings(false_alarm_rate=0.01, attention_rate=0.05)
 COLUMNS = ("statistic", "p_value", "evidence", "level_alarm", "attention", "alarm", "new_alarm", "alarm_since", "onset")

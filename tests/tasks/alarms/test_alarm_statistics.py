@@ -4,44 +4,41 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from passports import passport
 
-from storage.models import Machine
-from tasks.alarms.facts import night_facts
-from tasks.alarms.night_scores import calibration_of, night_score
-from tasks.alarms.null import MIN_FLEET, Null, fleet_effect
-from tasks.alarms.reference import Reference, leave_one_out
-from tasks.settings import AlarmSettings
+from humwatch.storage.models import Machine
+from humwatch.tasks.alarms.facts import night_facts
+from humwatch.tasks.alarms.night_scores import calibration_of, night_score
+from humwatch.tasks.alarms.null import MIN_FLEET, Null, fleet_effect
+from humwatch.tasks.alarms.reference_nights import ReferenceNights, leave_one_out
+from humwatch.tasks.settings import AlarmSettings
 
 
-def passport(scores, batches, folds=2):
-    return {
-        "calibration_scores": scores,
-        "calibration_batches": batches,
-        "settings": {"fit": {"calibration_folds": folds}},
-    }
+def calibrated(scores, batches, folds=2):
+    return passport(calibration_scores=scores, calibration_batches=batches, fit={"calibration_folds": folds})
 
 
 def test_the_statistic_is_the_prediction_t_statistic_as_a_normal_quantile():
     nights = np.array([0.1, -0.4, 0.3, 0.9, -0.2, 0.0])
     t = (1.5 - nights.mean()) / (nights.std(ddof=1) * np.sqrt(1 + 1 / 6))
     expected = scipy.stats.norm.isf(scipy.stats.t.sf(t, df=5))
-    assert Reference.of(nights[None]).statistic(np.array([1.5]))[0] == pytest.approx(expected, rel=1e-9)
+    assert ReferenceNights.of(nights[None]).statistic(np.array([1.5]))[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_night_of_fewer_recordings_may_stray_further():
     nights = np.array([0.1, -0.4, 0.3, 0.9, -0.2, 0.0])
     t = (1.5 - nights.mean()) / (nights.std(ddof=1) * np.sqrt(4 + 1 / 6))
     expected = scipy.stats.norm.isf(scipy.stats.t.sf(t, df=5))
-    assert Reference.of(nights[None]).statistic(np.array([1.5]), 2.0)[0] == pytest.approx(expected, rel=1e-9)
+    assert ReferenceNights.of(nights[None]).statistic(np.array([1.5]), 2.0)[0] == pytest.approx(expected, rel=1e-9)
 
 
 def test_nights_that_join_one_by_one_make_the_same_reference():
     nights = np.random.default_rng(0).normal(size=(3, 9))
     nights[1, 4] = np.nan
-    grown = Reference.of(nights[:, :2])
+    grown = ReferenceNights.of(nights[:, :2])
     for night in range(2, 9):
         grown.add(nights[:, night])
-    whole = Reference.of(nights)
+    whole = ReferenceNights.of(nights)
     assert grown.count.tolist() == whole.count.tolist() == [9, 8, 9]
     np.testing.assert_allclose(grown.mean, np.nanmean(nights, axis=1))
     np.testing.assert_allclose(grown.squares / (grown.count - 1), np.nanvar(nights, axis=1, ddof=1))
@@ -50,14 +47,14 @@ def test_nights_that_join_one_by_one_make_the_same_reference():
 def test_leave_one_out_compares_a_night_with_the_others():
     nights = np.array([[0.1, -0.4, 0.3, 0.9, -0.2, np.nan]])
     left_out = leave_one_out(nights)
-    others = Reference.of(np.delete(nights, 3, axis=1))
+    others = ReferenceNights.of(np.delete(nights, 3, axis=1))
     assert left_out[0, 3] == pytest.approx(others.statistic(np.array([0.9]))[0])
     assert np.isnan(left_out[0, 5])
 
 
 @pytest.mark.parametrize("nights", [[[1.0, 1.0, 1.0]], [[1.0]]])
 def test_without_spread_there_is_no_statistic(nights):
-    assert np.isnan(Reference.of(np.array(nights)).statistic(np.array([2.0]))).all()
+    assert np.isnan(ReferenceNights.of(np.array(nights)).statistic(np.array([2.0]))).all()
 
 
 def test_p_values_are_ranks_among_the_nights_of_the_fleet():
@@ -91,7 +88,7 @@ def test_a_night_score_is_the_mean_normal_score_and_bounded():
 
 
 def test_calibration_nights_are_ranked_among_the_other_recordings():
-    calibration = calibration_of(passport([5.0, 1.0, 2.0, 3.0], ["a", "a", "b", "b"]))
+    calibration = calibration_of(calibrated([5.0, 1.0, 2.0, 3.0], ["a", "a", "b", "b"]))
     ranks = [1 / 4, 4 / 4, 3 / 4, 2 / 4]  # 1 + how many others are at least as large, of 4
     normal = scipy.stats.norm.isf(np.minimum(ranks, 3 / 4))
     assert calibration.nights == ("a", "b")
@@ -100,8 +97,8 @@ def test_calibration_nights_are_ranked_among_the_other_recordings():
 
 
 def test_abnormal_nights_and_folds_within_nights_are_no_reference():
-    assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"]), {"b"}).nights == ("a", "c")
-    assert calibration_of(passport([5.0, 1.0, 2.0], ["a", "b", "c"], folds=4)).nights == ()
+    assert calibration_of(calibrated([5.0, 1.0, 2.0], ["a", "b", "c"]), {"b"}).nights == ("a", "c")
+    assert calibration_of(calibrated([5.0, 1.0, 2.0], ["a", "b", "c"], folds=4)).nights == ()
 
 
 def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
@@ -111,7 +108,9 @@ def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
     scored = {"in_training": False, "model_version": "v", "p_value": 1.0, "drift": 0.1}
     recordings = pd.DataFrame([{"recording_id": name, **fan, **measured} for name in "ab"])
     scores = pd.DataFrame([{"recording_id": name, **fan, **scored, "score": 2.5} for name in "ab"])
-    passports = {(Machine("fan", "id_00"), "v"): {"calibration_scores": [1.0, 2.0, 3.0], "training_recordings": ["c"]}}
+    passports = {
+        (Machine("fan", "id_00"), "v"): passport(calibration_scores=[1.0, 2.0, 3.0], training_recordings=["c"])
+    }
     (facts,) = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings()).to_dict("records")
     assert facts["night_score"] == pytest.approx(scipy.stats.norm.isf(2 / 4))
     unranked = night_facts("2026-01-02", recordings, scores.assign(p_value=np.nan), passports, AlarmSettings())

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.detectors.detectors import fit_detector
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.detectors.networks import PATCH, RECIPES, UpsampledConvolution, stacked
-from tasks.detectors.serialization import dumps, loads
-from tasks.settings import AUTOENCODER_NAMES, FitSettings
+from humwatch.tasks.detectors.detectors import fit_detector
+from humwatch.tasks.detectors.kinds.networks import PATCH, RECIPES, UpsampledConvolution, stacked
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.detectors.serialization import dumps, loads
+from humwatch.tasks.settings import AUTOENCODER_NAMES, FitSettings
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = FitSettings(autoencoder_epochs=1)
 PEERS = Path(__file__).parents[3] / "benchmarks" / "peers.py"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from tasks.detectors.calibration import domain_notes, make_folds, p_values, threshold
+from humwatch.tasks.detectors.calibration import domain_notes, make_folds, p_values, threshold
 
 
 def test_the_threshold_is_the_conformal_quantile():

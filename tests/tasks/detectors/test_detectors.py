@@ -15,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 from threadpoolctl import threadpool_limits
 
-from tasks.detectors.detectors import BLOCK_ROWS, Detector, fit_detector, full_width_rows, most_rows
-from tasks.settings import DETECTOR_NAMES, FitSettings
+from humwatch.tasks.detectors.detectors import Detector, fit_detector, full_width_rows, most_rows
+from humwatch.tasks.detectors.kinds.algorithm import BLOCK_ROWS
+from humwatch.tasks.settings import DETECTOR_NAMES, FitSettings
 
 SEED = 7
 SETTINGS = FitSettings(gmm_components=6, isolation_forest_trees=32, ocsvm_nu=0.05, kde_bandwidth=0.7, knn_neighbours=3)

@@ -10,25 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import passports
 import pytest
 import sklearn
 from lakes import all_scores, build, small, with_settings
 from recordings import machine, tone, wav, write_zip
 
-from storage.errors import ModelIncompatible
-from storage.models import Machine, current_version, get_passport, put_model, set_current
-from storage.parts import list_parts
-from tasks.catalog import by_machine
-from tasks.detectors.calibration import p_values, threshold
-from tasks.detectors.fit import FitUnit, Variant, bounded, fit_version, load_model, variants
-from tasks.detectors.retrain import plan_retraining
-from tasks.detectors.roles import assign_roles
-from tasks.detectors.task import fit_models
-from tasks.features.gather import gather
-from tasks.features.representations import parse
-from tasks.ingest.task import ingest_sources
-from tasks.settings import AUTOENCODER_NAMES, DETECTOR_NAMES, FitSettings
-from tasks.work import Work
+from humwatch.storage.errors import ModelIncompatible
+from humwatch.storage.models import Machine, current_version, get_passport, put_model, set_current
+from humwatch.storage.parts import list_parts
+from humwatch.tasks.detectors.calibration import p_values, threshold
+from humwatch.tasks.detectors.fit import fit_version, load_model
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.features.gather import gather
+from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.keys import model_key
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.roles import assign_roles
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.training import FitUnit, bounded, plan_retraining
+from humwatch.tasks.plan.variants import Variant, variants
+from humwatch.tasks.settings import AUTOENCODER_NAMES, DETECTOR_NAMES, FitSettings
 
 FAN, OTHER = Machine("fan", "id_00"), Machine("fan", "id_02")
 MEMBERS = {**machine("fan/id_00", 8, 3, duration_s=2.0), **machine("fan/id_02", 6, 2, duration_s=2.0)}
@@ -41,7 +44,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def fitted(archive, tmp_path_factory):
-    work = Work(str(tmp_path_factory.mktemp("lake")), small())
+    work = Run(str(tmp_path_factory.mktemp("lake")), small())
     assert build(work, archive) == (19, 38, 2, 19)
     return work
 
@@ -53,7 +56,7 @@ def copied(fitted, tmp_path):
 
 
 def key_of(work, detector="gmm", backbone="fake", seed=0):
-    return Variant(backbone, detector, seed).key(work.embedding, work.settings.fit)
+    return model_key(Variant(backbone, detector, seed), work.embedding, work.settings.fit)
 
 
 def passport_of(work, machine=FAN):
@@ -63,7 +66,7 @@ def passport_of(work, machine=FAN):
 
 def training_of(work, machine=FAN, seed=0):
     """The recordings that must train, by the split and nothing else."""
-    accepted = work.catalog(work.open_lake()).accepted
+    accepted = work.catalog().accepted
     rows = by_machine(accepted)[machine]
     return rows[assign_roles(accepted, work.settings.fit, seed)[rows.index] == "train"].sort_values("recording_id")
 
@@ -93,7 +96,8 @@ def test_a_setting_changes_the_keys_of_the_detectors_it_shapes_and_of_no_other(f
     moved = {
         name
         for name in (*DETECTOR_NAMES, *AUTOENCODER_NAMES)
-        if Variant("fake", name, 0).key(fitted.embedding, fit) != Variant("fake", name, 0).key(fitted.embedding, other)
+        if model_key(Variant("fake", name, 0), fitted.embedding, fit)
+        != model_key(Variant("fake", name, 0), fitted.embedding, other)
     }
     assert moved == detectors
 
@@ -102,12 +106,14 @@ def test_no_two_variants_share_a_key(fitted):
     fit = FitSettings(detectors=DETECTOR_NAMES, seeds=(0, 1))
     grid = variants(("fake", "logmel", "fake+logmel", "logmel+fake"), fit)
     assert len(grid) == 4 * 7 * 2
-    assert len({variant.key(fitted.embedding, fit) for variant in grid}) == len(grid)
+    assert len({model_key(variant, fitted.embedding, fit) for variant in grid}) == len(grid)
     assert grid[:3] == [Variant("fake", "gmm", 0), Variant("fake", "gmm", 1), Variant("fake", "bayesian_gmm", 0)]
 
 
 def test_two_ways_to_write_one_representation_share_their_features_but_are_two_columns(fitted):
-    short, full = (Variant(text, "gmm", 0).key(fitted.embedding, fitted.settings.fit) for text in ("fake", "fake/1x1"))
+    short, full = (
+        model_key(Variant(text, "gmm", 0), fitted.embedding, fitted.settings.fit) for text in ("fake", "fake/1x1")
+    )
     assert fitted.embedding.key(*parse("fake")) == fitted.embedding.key(*parse("fake/1x1"))
     assert short.startswith("gmm-fake-s0-")
     assert full.startswith("gmm-fake_1x1-s0-")
@@ -141,7 +147,7 @@ def test_a_version_is_its_training_set_settings_and_machine(fitted):
         unit(fitted, training, gmm_components=3),
     ]
     assert len({first.version, *(other.version for other in others)}) == 9
-    assert current_version(fitted.open_lake(), key_of(fitted), FAN) == first.version
+    assert current_version(fitted.lake, key_of(fitted), FAN) == first.version
 
 
 def test_a_passport_says_what_the_model_was_made_of(fitted):
@@ -193,7 +199,7 @@ def test_a_threshold_is_made_for_every_domain(tmp_path):
         name = f"fan/{tested}/section_00_{domain}_{tested}_normal_{index:04d}.wav"
         members[name] = wav(tone(index, duration_s=2.0, frequency_hz=440.0 + 40.0 * (index >= 20) * index))
     source = write_zip(tmp_path / "dev_fan.zip", members)
-    work = Work(str(tmp_path / "lake"), small(fit={"false_alarm_rate": 0.09}))
+    work = Run(str(tmp_path / "lake"), small(fit={"false_alarm_rate": 0.09}))
     build(work, source)
     (path,) = Path(work.lake_uri).glob("models/**/passport.json")
     passport = json.loads(path.read_text())
@@ -217,7 +223,7 @@ def test_one_fold_is_the_same_model_without_threshold_and_p_values(fitted, copie
         work = with_settings(copied, fit={"calibration_folds": folds, "false_alarm_rate": 0.4})
         build(work)
         passport = passport_of(work)
-        used = all_scores(work)["model_version"] == current_version(copied.open_lake(), key_of(work), FAN)
+        used = all_scores(work)["model_version"] == current_version(copied.lake, key_of(work), FAN)
         scores[folds] = all_scores(work)[used].set_index("recording_id").sort_index()
     assert (passport["calibration_scores"], passport["threshold"]) == ([], None)
     assert passport["threshold_reason"] == "no training recording was held out to make a threshold of"
@@ -231,12 +237,12 @@ def test_one_fold_is_the_same_model_without_threshold_and_p_values(fitted, copie
 
 def test_calibration_scores_are_of_models_that_had_not_heard_the_recording(fitted):
     """A recording in its own model scores lower than out of it."""
-    lake = fitted.open_lake()
+    lake = fitted.lake
     model, stored = load_model(lake, key_of(fitted), FAN, current_version(lake, key_of(fitted), FAN))
     rows = training_of(fitted)
     parts = {part.part_id: part for part in list_parts(lake)}
     windows = [gather(lake, parts, rows, representation, fitted.embedding) for representation in parse("fake")]
-    assert np.mean(stored.passport["calibration_scores"]) > model.recording_scores(windows).mean()
+    assert np.mean(stored.passport.calibration_scores) > model.recording_scores(windows).mean()
 
 
 def test_what_is_less_than_asked_for_is_a_note(copied):
@@ -246,7 +252,7 @@ def test_what_is_less_than_asked_for_is_a_note(copied):
 
 
 def test_the_same_training_set_is_the_same_model_to_the_last_byte(copied, archive, tmp_path):
-    again = Work(str(tmp_path / "again"), small(store={"block_recordings": 2, "chunk_recordings": 1}))
+    again = Run(str(tmp_path / "again"), small(store={"block_recordings": 2, "chunk_recordings": 1}))
     build(again, archive)
     for path in Path(copied.lake_uri).glob("models/**/*"):
         if path.is_file():
@@ -262,19 +268,19 @@ def test_how_recordings_came_into_the_lake_changes_no_digit(fitted, tmp_path):
         tmp_path / "early" / "plant.zip",
         {name: MEMBERS[name] for name in MEMBERS if name not in {*list(MEMBERS)[3:12]}},
     )
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     build(work, early)
     build(work, late)
-    assert len(list_parts(work.open_lake())) == 2
+    assert len(list_parts(work.lake)) == 2
     for machine_ in (FAN, OTHER):
-        current = current_version(work.open_lake(), key_of(work), machine_)
-        assert current == current_version(fitted.open_lake(), key_of(fitted), machine_)
+        current = current_version(work.lake, key_of(work), machine_)
+        assert current == current_version(fitted.lake, key_of(fitted), machine_)
     scores = [all_scores(each).set_index(["model_version", "recording_id"]).sort_index() for each in (work, fitted)]
     pd.testing.assert_series_equal(scores[0]["score"].loc[scores[1].index], scores[1]["score"], check_exact=True)
 
 
 def test_a_changed_training_recording_makes_a_new_version_and_going_back_fits_nothing(copied, archive, tmp_path):
-    lake, key = copied.open_lake(), key_of(copied)
+    lake, key = copied.lake, key_of(copied)
     name = training_of(copied)["member"].iloc[0]
     source = Path(shutil.copy(archive, tmp_path))
     ingest_sources.fn(copied, [str(source)])
@@ -291,7 +297,7 @@ def test_a_changed_training_recording_makes_a_new_version_and_going_back_fits_no
     write_zip(source, MEMBERS, zipfile.ZIP_STORED)
     assert build(copied, source)[2] == 0
     assert current_version(lake, key, FAN) == first
-    assert get_passport(lake, key, FAN, second)["training_recordings"]
+    assert get_passport(lake, key, FAN, second).training_recordings
 
 
 def nights(first, last, label=False):
@@ -306,21 +312,21 @@ def nights(first, last, label=False):
 def test_a_machine_taken_for_normal_keeps_its_model_until_it_is_retrained(tmp_path):
     pattern = r"(?P<batch>\d{4}-\d\d-\d\d)/(?P<machine_type>\w+)/(?P<machine_id>\w+)/"
     fit = {"training": "assumed_normal", "commissioning_nights": 2, "min_training_recordings": 6}
-    work = Work(str(tmp_path / "lake"), small(fit=fit, ingest={"name_pattern": pattern}))
-    lake, key = work.open_lake(), key_of(work)
+    work = Run(str(tmp_path / "lake"), small(fit=fit, ingest={"name_pattern": pattern}))
+    lake, key = work.lake, key_of(work)
     assert build(work, write_zip(tmp_path / "1.zip", nights(1, 1))) == (3, 3, 0, 0)
     assert build(work, write_zip(tmp_path / "2.zip", nights(2, 2))) == (3, 3, 1, 6)
     first = current_version(lake, key, FAN)
     passport = get_passport(lake, key, FAN, first)
-    assert passport["training"] == "assumed_normal"
-    assert len(passport["training_recordings"]) == 6
+    assert passport.training == "assumed_normal"
+    assert len(passport.training_recordings) == 6
     # A late arrival of the first night would make another training set; the model stays.
     late = {name.replace("0000000", "1000000"): data for name, data in nights(1, 1).items()}
     assert build(work, write_zip(tmp_path / "late.zip", {**late, **nights(3, 3)})) == (6, 6, 0, 6)
     assert current_version(lake, key, FAN) == first
     # Retraining is bounded as a first fit is.
     plan = with_settings(work, fit={**fit, "max_recordings": 5}, retrain={"training_nights": 2, "gate_nights": 1})
-    (unit_,) = plan_retraining(lake, plan)
+    (unit_,) = plan_retraining(plan)
     assert (len(unit_.candidate.training), unit_.candidate.available, len(unit_.gate)) == (5, 9, 3)
 
 
@@ -373,7 +379,7 @@ def test_training_is_bounded_by_windows_in_the_lake(copied):
 
 def change_passport(work, **changes):
     """Rewrite a current model's passport; return what loads it."""
-    lake, key = work.open_lake(), key_of(work)
+    lake, key = work.lake, key_of(work)
     current = current_version(lake, key, FAN)
     path = f"models/{key}/{FAN.path}/{current}/passport.json"
     passport = lake.read_json(path)
@@ -394,13 +400,13 @@ def test_a_model_of_another_scikit_learn_is_refused_by_the_names_of_both(copied)
 def test_a_patch_of_scikit_learn_and_other_libraries_do_not_matter(copied):
     patched = ".".join([*sklearn.__version__.split(".")[:2], "99"])
     model, stored = change_passport(copied, **{"scikit-learn": patched, "torch": "1.0.0", "numpy": "1.0"})()
-    assert stored.passport["versions"]["torch"] == "1.0.0"
+    assert stored.passport.versions["torch"] == "1.0.0"
     assert len(model.detectors) == 1
 
 
 @pytest.mark.parametrize("what", ["flipped", "truncated", "another machine's", "pickle"])
 def test_a_model_file_that_somebody_has_changed_is_refused(copied, what):
-    lake, key = copied.open_lake(), key_of(copied)
+    lake, key = copied.lake, key_of(copied)
     current = current_version(lake, key, FAN)
     path = f"models/{key}/{FAN.path}/{current}/model.skops"
     data = bytearray(lake.read(path))
@@ -424,11 +430,11 @@ def test_a_model_file_that_somebody_has_changed_is_refused(copied, what):
 
 
 def passport_of_versions():
-    return {"versions": {"scikit-learn": sklearn.__version__}}
+    return passports.passport(versions={"scikit-learn": sklearn.__version__})
 
 
 def test_fitting_a_version_makes_it_current_for_nobody(copied):
-    lake, key = copied.open_lake(), key_of(copied)
+    lake, key = copied.lake, key_of(copied)
     before = current_version(lake, key, FAN)
     parts = {part.part_id: part for part in list_parts(lake)}
     candidate = replace(unit(copied, training_of(copied)[:3]), parts=parts)

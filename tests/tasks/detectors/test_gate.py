@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.detectors.gate import judge_candidate
+from humwatch.tasks.detectors.gate import judge_candidate
 
 RATE, CONFIDENCE = 0.01, 0.95
 
@@ -51,6 +51,7 @@ def test_what_cannot_be_judged_is_refused(scores, threshold, minimum, reason):
     assert reason in result.reason
 
 
+@pytest.mark.slow
 def test_how_often_honest_and_bad_models_pass():
     generator = np.random.default_rng(0)
 

@@ -8,10 +8,10 @@ from scipy.stats import betabinom, percentileofscore
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from tasks.detectors.calibration import make_folds, threshold
-from tasks.detectors.detectors import full_width_rows
-from tasks.detectors.machine_model import MachineModel, fit_machine_model, pool
-from tasks.settings import DETECTOR_NAMES, FitSettings
+from humwatch.tasks.detectors.calibration import make_folds, threshold
+from humwatch.tasks.detectors.detectors import full_width_rows
+from humwatch.tasks.detectors.machine_model import MachineModel, fit_machine_model, pool
+from humwatch.tasks.settings import DETECTOR_NAMES, FitSettings
 
 SETTINGS = FitSettings(gmm_components=4, isolation_forest_trees=16, kde_bandwidth=0.7, ocsvm_nu=0.1)
 
@@ -233,6 +233,7 @@ def test_max_windows_is_a_seeded_sample():
     assert not np.array_equal(other.calibration_scores, first.calibration_scores)
 
 
+@pytest.mark.slow
 def test_a_fit_copies_no_features():
     """What is computed at full width is bounded, so the training features are there once, whatever the folds."""
 

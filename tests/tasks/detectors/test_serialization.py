@@ -14,10 +14,10 @@ import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 
-from storage.errors import ModelIncompatible
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.detectors.serialization import FORMAT, dumps, loads
-from tasks.settings import DETECTOR_NAMES, FitSettings
+from humwatch.storage.errors import ModelIncompatible
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.detectors.serialization import FORMAT, dumps, loads
+from humwatch.tasks.settings import DETECTOR_NAMES, FitSettings
 
 SETTINGS = FitSettings(gmm_components=4, isolation_forest_trees=16, knn_neighbours=2)
 VARIANTS = [
@@ -59,9 +59,9 @@ def test_round_trip_of_a_model_of_one_flat_recording(name):
 SCRIPT = """
 import numpy as np
 from hashlib import sha256
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.detectors.serialization import dumps
-from tasks.settings import DETECTOR_NAMES, FitSettings
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.detectors.serialization import dumps
+from humwatch.tasks.settings import DETECTOR_NAMES, FitSettings
 windows = [np.random.default_rng(0).normal(size=(12, 3, 5)).astype(np.float32)]
 settings = FitSettings(gmm_components=4, isolation_forest_trees=16, knn_neighbours=2)
 for name in DETECTOR_NAMES:
@@ -69,15 +69,18 @@ for name in DETECTOR_NAMES:
 """
 
 
+@pytest.mark.slow
 def test_the_same_model_is_the_same_bytes_in_another_process():
     printed = subprocess.run([sys.executable, "-c", SCRIPT], check=True, capture_output=True, text=True).stdout
     assert printed.split() == [sha256(dumps(fitted(name, [sound()]))).hexdigest() for name in DETECTOR_NAMES]
 
 
+@pytest.mark.slow
 def test_a_process_that_keeps_models_imports_neither_torch_nor_all_of_scikit_learn():
     script = (
-        "import sys, numpy as np; from tasks.detectors.machine_model import fit_machine_model; "
-        "from tasks.detectors.serialization import dumps, loads; from tasks.settings import FitSettings; "
+        "import sys, numpy as np; from humwatch.tasks.detectors.machine_model import fit_machine_model; "
+        "from humwatch.tasks.detectors.serialization import dumps, loads; "
+        "from humwatch.tasks.settings import FitSettings; "
         "windows = [np.eye(4, dtype=np.float32)[:, None]]; "
         "loads(dumps(fit_machine_model('knn', windows, FitSettings(), 0, np.arange(4)).model)); print(*sys.modules); "
         "import torch"  # which looks at every module there is

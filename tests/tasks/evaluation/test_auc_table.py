@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from tasks.evaluation.auc_table import COLUMNS, auc_table
-from tasks.evaluation.metrics import bootstrap_interval
-from tasks.settings import EvaluationSettings
+from humwatch.tasks.evaluation.auc_table import COLUMNS, auc_table
+from humwatch.tasks.evaluation.metrics import bootstrap_interval
+from humwatch.tasks.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(bootstrap_samples=200)
 FACTS = {"site": None, "machine_type": "fan", "machine_id": "id_00", "batch": "all", "condition": None, "domain": None}

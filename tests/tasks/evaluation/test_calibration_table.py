@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from tasks.evaluation.calibration_table import COLUMNS, calibration_table
+from humwatch.tasks.evaluation.calibration_table import COLUMNS, calibration_table
 
 ROW = {
     "machine_type": "fan",

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.comparisons_table import COLUMNS, comparisons_table
-from tasks.evaluation.paired import delong, placements
-from tasks.settings import EvaluationSettings
+from humwatch.tasks.evaluation.comparisons_table import COLUMNS, comparisons_table
+from humwatch.tasks.evaluation.paired import delong, placements
+from humwatch.tasks.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings()
 DETECTORS = ("good", "bad", "same")

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score, roc_auc_score
 
-from tasks.evaluation.metrics import (
+from humwatch.tasks.evaluation.metrics import (
     Confusion,
     auc,
     average_precision,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.evaluation.paired import delong, normal_interval, placements
+from humwatch.tasks.evaluation.paired import delong, normal_interval, placements
 
 
 def kernel(normal, abnormal):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.published import COLUMNS, published_aucs, published_table
+from humwatch.tasks.evaluation.published import COLUMNS, published_aucs, published_table
 
 ROW = {
     "machine_type": "fan", "machine_id": "id_02", "site": None, "condition": "-6_dB", "domain": "all",

@@ -14,11 +14,11 @@ import pytest
 from scipy.stats import hmean
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
-from storage.errors import BadConfiguration
-from tasks.evaluation.auc_table import auc_table
-from tasks.evaluation.submission import CHALLENGES, missing_sections, submission_files
-from tasks.evaluation.summary_table import summary_table
-from tasks.settings import EvaluationSettings
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.evaluation.auc_table import auc_table
+from humwatch.tasks.evaluation.submission import CHALLENGES, missing_sections, submission_files
+from humwatch.tasks.evaluation.summary_table import summary_table
+from humwatch.tasks.settings import EvaluationSettings
 
 FACTS = {"site": None, "condition": None}
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.auc_table import COLUMNS as AUC_COLUMNS
-from tasks.evaluation.auc_table import to_frame
-from tasks.evaluation.summary_table import COLUMNS, summary_table
+from humwatch.tasks.evaluation.auc_table import COLUMNS as AUC_COLUMNS
+from humwatch.tasks.evaluation.auc_table import to_frame
+from humwatch.tasks.evaluation.summary_table import COLUMNS, summary_table
 
 ROW = {name: None for name in AUC_COLUMNS if AUC_COLUMNS[name] != "int64"} | {
     "machine_type": "fan",

@@ -8,10 +8,11 @@ import pytest
 from lakes import all_scores, build, small
 from recordings import machine, write_zip
 
-from storage.models import Machine
-from tasks.detectors.fit import Variant
-from tasks.explanation.explain import explain_recordings
-from tasks.work import Work
+from humwatch.storage.models import Machine
+from humwatch.tasks.explanation.explain import explain_recordings
+from humwatch.tasks.plan.keys import model_key
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.variants import Variant
 
 BACKBONE = "fake+logmel"
 
@@ -22,33 +23,32 @@ def scored(tmp_path_factory):
     members = machine("fan/id_00", 12, 3, duration_s=2.0) | machine("pump/id_00", 12, 3, duration_s=2.0)
     archive = write_zip(tmp_path_factory.mktemp("source") / "plant.zip", members)
     settings = small(features={"backbones": (BACKBONE,)}, fit={"detectors": ("mahalanobis",)})
-    work = Work(str(tmp_path_factory.mktemp("lake")), settings)
+    work = Run(str(tmp_path_factory.mktemp("lake")), settings)
     build(work, archive)
     return work
 
 
 def test_the_whine_is_what_drove_the_scores(scored):
     chosen = all_scores(scored).query("label == 'abnormal'").sort_values("file")
-    lake = scored.open_lake()
-    explanations = list(explain_recordings(lake, scored.catalog(lake), chosen, scored))
+    explanations = list(explain_recordings(scored.catalog(), chosen, scored))
     assert [each.recording_id for each in explanations] == list(chosen["recording_id"])
     for each in explanations:
         assert each.reason is None
         assert each.relevance.shape == (64, 63)
         assert 37 <= each.relevance.sum(axis=1).argmax() <= 45
     # The history alone will do, as a report on one night has of the nights before.
-    again = list(explain_recordings(lake, scored.history(lake), chosen.iloc[::-1], scored))
+    again = list(explain_recordings(scored.catalog_of(frozenset()), chosen.iloc[::-1], scored))
     np.testing.assert_array_equal(again[-1].relevance, explanations[0].relevance)
 
 
 def test_what_cannot_be_explained_has_a_reason(scored, tmp_path):
     work = replace(scored, lake_uri=str(shutil.copytree(scored.lake_uri, tmp_path / "lake")))
     chosen = all_scores(work).query("label == 'abnormal'").groupby("machine_type").head(1)
-    lake = work.open_lake()
-    catalog = work.catalog(lake)
+    lake = work.lake
+    catalog = work.catalog()
     normal = catalog.history["label"].eq("normal") & catalog.history["machine_type"].eq("fan")
     catalog.history.loc[normal, "status"] = "rejected"
-    key = Variant(BACKBONE, "mahalanobis", 0).key(work.embedding, work.settings.fit)
+    key = model_key(Variant(BACKBONE, "mahalanobis", 0), work.embedding, work.settings.fit)
     lake.delete(f"models/{key}/{Machine('pump', 'id_00').path}")
     unknown = chosen.iloc[:1].assign(recording_id="gone")
     for rows, reason in (
@@ -56,6 +56,6 @@ def test_what_cannot_be_explained_has_a_reason(scored, tmp_path):
         (chosen[chosen["machine_type"] == "pump"], "passport.json"),
         (unknown, "its spectrogram is not in the lake"),
     ):
-        (found,) = explain_recordings(lake, catalog, rows, work)
+        (found,) = explain_recordings(catalog, rows, work)
         assert found.relevance is None
         assert reason in found.reason

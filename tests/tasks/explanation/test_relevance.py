@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tasks.detectors.calibration import make_folds
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.explanation.reference import Reference
-from tasks.explanation.relevance import MOST_FRAMES, marked_area, relevance_map
-from tasks.features.embed import Embedder
-from tasks.features.representations import parse
-from tasks.settings import DETECTOR_NAMES, FeatureSettings, FitSettings, ImageSettings, SpectrogramSettings
+from humwatch.tasks.detectors.calibration import make_folds
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.explanation.reference import Reference
+from humwatch.tasks.explanation.relevance import MOST_FRAMES, marked_area, relevance_map
+from humwatch.tasks.features.embed import Embedder
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import DETECTOR_NAMES, FeatureSettings, FitSettings, ImageSettings, SpectrogramSettings
 
 MELS, FRAMES = 32, 96
 IMAGES = ImageSettings(window_frames=32, window_hop_frames=16, image_size_px=64)

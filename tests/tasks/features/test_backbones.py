@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from storage.errors import BadConfiguration
-from tasks.features.backbones import Backbone, build, choose_device, map_shapes
-from tasks.features.pooling import pool, window_vectors
-from tasks.features.representations import parse
-from tasks.features.state import load_weights
-from tasks.features.vision import models
-from tasks.settings import FeatureSettings
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.features.backbones import Backbone, build, choose_device, map_shapes
+from humwatch.tasks.features.pooling import pool, window_vectors
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import FeatureSettings
+from humwatch.tasks.weights.state import load_weights
+from humwatch.tasks.weights.vision import models
 
 torch.set_num_threads(1)
 RANDOM = FeatureSettings(random_weights=True, device="cpu")

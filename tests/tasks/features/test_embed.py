@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from storage.errors import BadConfiguration, WeightsNotFound
-from tasks.features.embed import Embedder, feature_size
-from tasks.features.images import ImageMaker
-from tasks.features.representations import parse
-from tasks.features.vision import models
-from tasks.features.windows import cut
-from tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+from humwatch.storage.errors import BadConfiguration, WeightsNotFound
+from humwatch.tasks.features.embed import Embedder, feature_size
+from humwatch.tasks.features.images import ImageMaker
+from humwatch.tasks.features.windows import cut
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.settings import FeatureSettings, ImageSettings, SpectrogramSettings
+from humwatch.tasks.weights.vision import models
 
 torch.set_num_threads(1)
 IMAGES = ImageSettings(image_size_px=64)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from tasks.features.backbones import _cut_off, _drawn_network, build
-from tasks.features.fusing import _Convolution
-from tasks.settings import FeatureSettings
+from humwatch.tasks.features.backbones import _cut_off, _drawn_network, build
+from humwatch.tasks.features.fusing import _Convolution
+from humwatch.tasks.settings import FeatureSettings
 
 torch.set_num_threads(1)
 RANDOM = FeatureSettings(random_weights=True, device="cpu")
@@ -41,7 +41,7 @@ def norms_with_statistics(network):
 def test_fused_equals_eager(name, layer, convolutions, left, monkeypatch):
     drawn = _drawn_network(name, PX)
     norms_with_statistics(drawn)
-    monkeypatch.setattr("tasks.features.backbones._drawn_network", lambda *_: drawn)
+    monkeypatch.setattr("humwatch.tasks.features.backbones._drawn_network", lambda *_: drawn)
     with torch.inference_mode():
         expected = _cut_off(drawn, name, (layer,))(images())[layer]
     backbone = build(name, (layer,), RANDOM, PX)

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 import torch
 
-from storage.errors import BadConfiguration
-from tasks.features import vision  # noqa: F401 - makes `import torchvision` work beside any torch
-from tasks.features.images import ImageMaker
-from tasks.settings import ImageSettings
+from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.features.images import ImageMaker
+from humwatch.tasks.settings import ImageSettings
+from humwatch.tasks.weights import vision  # noqa: F401 - makes `import torchvision` work beside any torch
 
 torch.set_num_threads(1)
 
@@ -19,7 +19,7 @@ def windows_db(count=3, shape=(64, 64), top_db=80.0, seed=0):
 
 def by_definition(windows, colormap, size_px, top_db):
     """Matplotlib's colour map, torchvision's resize and normalize, one window at a time."""
-    from torchvision.transforms.v2 import functional  # after tasks.features.vision made it importable
+    from torchvision.transforms.v2 import functional  # after humwatch.tasks.weights.vision made it importable
 
     images = []
     for window in windows:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.features.pooling import pool, recording_vector, window_vectors
-from tasks.features.representations import parse
+from humwatch.tasks.features.pooling import pool, recording_vector, window_vectors
+from humwatch.tasks.plan.representations import parse
 
 torch.set_num_threads(1)
 

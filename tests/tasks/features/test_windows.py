@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from tasks.features.windows import cut, n_windows
-from tasks.settings import ImageSettings
+from humwatch.tasks.features.windows import cut
+from humwatch.tasks.settings import ImageSettings
 
 SETTINGS = ImageSettings(window_frames=64, window_hop_frames=32)
 
@@ -11,7 +11,7 @@ SETTINGS = ImageSettings(window_frames=64, window_hop_frames=32)
     ("n_frames", "expected"), [(0, 0), (1, 0), (63, 0), (64, 1), (95, 1), (96, 2), (313, 8), (626, 18)]
 )
 def test_only_windows_wholly_inside(n_frames, expected):
-    assert n_windows(n_frames, SETTINGS) == expected
+    assert SETTINGS.n_windows(n_frames) == expected
     spectrogram = np.zeros((3, 700), dtype=np.float32)
     assert cut(spectrogram, n_frames, SETTINGS).shape == (expected, 3, 64)
 
@@ -22,7 +22,7 @@ def test_a_window_is_the_frames_from_its_start(window, hop):
     spectrogram = np.random.default_rng(0).normal(size=(8, 150)).astype(np.float32)
     windows = cut(spectrogram, 131, settings)
     starts = [start for start in range(0, 131, hop) if start + window <= 131]
-    assert len(windows) == len(starts) == n_windows(131, settings)
+    assert len(windows) == len(starts) == settings.n_windows(131)
     for found, start in zip(windows, starts, strict=True):
         np.testing.assert_array_equal(found, spectrogram[:, start : start + window])
 

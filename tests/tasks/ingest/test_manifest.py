@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.errors import BadConfiguration
-from storage.reasons import Reason
-from storage.sources import ManifestFile, Member
-from tasks.ingest.manifest import read_facts, read_manifest
+from humwatch.storage.errors import BadConfiguration
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import ManifestFile, Member
+from humwatch.tasks.ingest.manifest import read_facts, read_manifest
 
 
 def members(*paths):

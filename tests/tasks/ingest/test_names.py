@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from storage.errors import BadConfiguration
-from storage.reasons import Reason
-from tasks.ingest.names import compile_pattern, file_key, read_name
-from tasks.ingest.times import date_of, parse_time, strip_dates, time_of
+from humwatch.storage.errors import BadConfiguration
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.ingest.names import compile_pattern, file_key, read_name
+from humwatch.tasks.plan.times import date_of, parse_time, strip_dates, time_of
 
 NOTHING = {
     "site": None,

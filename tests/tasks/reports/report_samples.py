@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 
-from storage.reasons import EXPLANATIONS, Reason
-from tasks.evaluation.calibration_table import calibration_table
-from tasks.evaluation.comparisons_table import comparisons_table
-from tasks.evaluation.published import published_table
-from tasks.reports.clips import choose_clips, encode_clip
-from tasks.reports.figures import spectrogram_png
-from tasks.reports.page import Clip, ReportInput
-from tasks.settings import EvaluationSettings, FitSettings, IngestSettings, SpectrogramSettings
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.tasks.evaluation.calibration_table import calibration_table
+from humwatch.tasks.evaluation.comparisons_table import comparisons_table
+from humwatch.tasks.evaluation.published import published_table
+from humwatch.tasks.reports.clips import choose_clips, encode_clip
+from humwatch.tasks.reports.evaluation.page import Clip, ReportInput
+from humwatch.tasks.reports.svg.figures import spectrogram_png
+from humwatch.tasks.settings import EvaluationSettings, FitSettings, IngestSettings, SpectrogramSettings
 
 HOSTILE = "<script>alert(1)</script>"
 HOSTILE_FILE = 'it\'s "quoted" & <b>bold</b>.wav'

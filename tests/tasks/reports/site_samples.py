@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from report_samples import HOSTILE, HOSTILE_FILE, tone
 
-from storage.models import Machine
-from storage.reasons import EXPLANATIONS, Reason
-from storage.tables import MACHINE_NIGHTS
-from tasks.reports.clips import encode_clip
-from tasks.reports.fleet import MachineView, fleet_of
-from tasks.reports.site import Site, TopRecording
-from tasks.settings import SpectrogramSettings
+from humwatch.storage.models import Machine
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.tasks.reports.clips import encode_clip
+from humwatch.tasks.reports.night.fleet_view import MachineView, fleet_of
+from humwatch.tasks.reports.night.site import Site, TopRecording
+from humwatch.tasks.settings import SpectrogramSettings
 
 MODEL = ("squeezenet1_1", "gmm", 0)
 TONIGHT = "2026-11-21"

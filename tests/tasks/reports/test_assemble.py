@@ -9,14 +9,16 @@ import pandas as pd
 import pytest
 import soundfile
 from lakes import all_scores, build, small, with_settings
+from passports import gate
 from PIL import Image
 from recordings import machine, tone, wav, write_zip
 
-from storage.models import Machine, put_gate
-from tasks.detectors.fit import Variant
-from tasks.evaluation.kept import evaluate, read_evaluation
-from tasks.reports.assemble import REJECTED_COLUMNS, clips, files_of, fleet_table, notes_table, rejected_table
-from tasks.work import Work
+from humwatch.storage.models import Machine, put_gate
+from humwatch.tasks.evaluation.store import evaluate, read_evaluation
+from humwatch.tasks.plan.keys import model_key
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.variants import Variant
+from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, clips, files_of, fleet_table, notes_table, rejected_table
 
 MEMBERS = {
     **machine("fan/id_00", 8, 3, duration_s=2.0),
@@ -30,7 +32,7 @@ MEMBERS = {
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
     archive = write_zip(tmp_path_factory.mktemp("source") / "plant.zip", MEMBERS)
-    work = Work(str(tmp_path_factory.mktemp("lake")), small(ingest={"max_rejected_fraction": 1}))
+    work = Run(str(tmp_path_factory.mktemp("lake")), small(ingest={"max_rejected_fraction": 1}))
     build(work, archive)
     return work
 
@@ -41,12 +43,12 @@ def copied(scored, tmp_path):
 
 
 def catalog_of(work):
-    return work.catalog(work.open_lake())
+    return work.catalog()
 
 
 def auc_of(work):
-    lake = work.open_lake()
-    return read_evaluation(lake, evaluate(lake, work)).auc
+    lake = work.lake
+    return read_evaluation(lake, evaluate(work)).auc
 
 
 def test_every_rejected_recording_is_a_row_with_its_reason_in_words(scored):
@@ -79,13 +81,13 @@ def test_the_fleet_counts_what_each_machine_sent_lost_and_trained_on(scored):
 def test_models_say_what_they_lack_and_machines_what_became_of_their_sound(copied):
     work = with_settings(copied, fit={"gmm_components": 80})
     build(work)
-    key = Variant("fake", "gmm", 0).key(work.embedding, work.settings.fit)
+    key = model_key(Variant("fake", "gmm", 0), work.embedding, work.settings.fit)
     pump = Machine("pump", "id_00")
-    put_gate(work.open_lake(), key, pump, {"accepted": False, "decided_at": "2026-11-21", "reason": "it was wrong"})
-    put_gate(work.open_lake(), key, Machine("fan", "id_00"), {"accepted": True, "decided_at": "x", "reason": "right"})
+    put_gate(work.lake, key, pump, gate(accepted=False, decided_at="2026-11-21", reason="it was wrong"))
+    put_gate(work.lake, key, Machine("fan", "id_00"), gate(reason="right"))
     scores = all_scores(work)
     scores = scores[scores["model_version"].isin(versions_under(work, key))]
-    table = notes_table(work.open_lake(), catalog_of(work), scores, work, [Machine("valve", "id_00")])
+    table = notes_table(catalog_of(work), scores, work, [Machine("valve", "id_00")])
     said = {tuple(row) for row in table[["machine_type", "backbone", "detector", "note"]].itertuples(index=False)}
     few = "5 calibration recordings support no rate below 0.17; asked for 0.01"
     assert said == {
@@ -100,22 +102,20 @@ def test_models_say_what_they_lack_and_machines_what_became_of_their_sound(copie
 
 
 def versions_under(work, key):
-    return {path.split("/")[-2] for path in work.open_lake().list(f"models/{key}", "passport.json")}
+    return {path.split("/")[-2] for path in work.lake.list(f"models/{key}", "passport.json")}
 
 
 def test_a_model_that_lacks_nothing_says_nothing(copied):
     work = with_settings(copied, fit={"false_alarm_rate": 0.5})
     build(work)
-    key = Variant("fake", "gmm", 0).key(work.embedding, work.settings.fit)
+    key = model_key(Variant("fake", "gmm", 0), work.embedding, work.settings.fit)
     scores = all_scores(work)
     scores = scores[scores["model_version"].isin(versions_under(work, key)) & (scores["machine_type"] == "fan")]
-    assert notes_table(work.open_lake(), catalog_of(work), scores, work, [])["note"].tolist() == [
-        "1 recordings resampled to 16000 Hz"
-    ]
+    assert notes_table(catalog_of(work), scores, work, [])["note"].tolist() == ["1 recordings resampled to 16000 Hz"]
 
 
 def test_clips_are_the_most_abnormal_recordings_as_they_look_and_sound(scored):
-    shown = list(clips(scored.open_lake(), catalog_of(scored), all_scores(scored), scored))
+    shown = list(clips(catalog_of(scored), all_scores(scored), scored))
     fans = all_scores(scored).query("machine_type == 'fan' and not in_training").sort_values("score", ascending=False)
     # All five pumps train: nothing of them to show.
     assert [clip.recording_id for clip in shown] == fans["recording_id"].tolist()[:3]
@@ -136,7 +136,7 @@ def test_clips_are_the_most_abnormal_recordings_as_they_look_and_sound(scored):
 def test_a_report_may_have_shorter_clips_fewer_or_none(scored):
     for report, count in (({"max_clips": 0}, 0), ({"top_recordings": 0}, 0), ({"max_clips": 2, "clip_s": 0.5}, 2)):
         work = with_settings(scored, report=report)
-        shown = list(clips(scored.open_lake(), catalog_of(scored), all_scores(scored), work))
+        shown = list(clips(catalog_of(scored), all_scores(scored), work))
         assert len(shown) == count
         for clip in shown:
             assert soundfile.info(io.BytesIO(clip.audio)).duration == pytest.approx(0.5, abs=0.1)
@@ -145,13 +145,13 @@ def test_a_report_may_have_shorter_clips_fewer_or_none(scored):
 @pytest.mark.parametrize("damage", ["gone", "other bytes"])
 def test_a_clip_whose_sound_is_out_of_reach_still_has_its_picture(tmp_path, damage):
     archive = write_zip(tmp_path / "plant.zip", machine("fan/id_00", 4, 2, duration_s=2.0))
-    work = Work(str(tmp_path / "lake"), small())
+    work = Run(str(tmp_path / "lake"), small())
     build(work, archive)
     if damage == "gone":
         archive.unlink()
     else:
         archive.write_bytes(bytes(len(archive.read_bytes())))
-    shown = list(clips(work.open_lake(), catalog_of(work), all_scores(work), work))
+    shown = list(clips(catalog_of(work), all_scores(work), work))
     assert len(shown) == 3
     for clip in shown:
         assert (clip.audio, clip.mime) == (None, "")

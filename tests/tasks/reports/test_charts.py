@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.reports.charts import Level, Mark, history_svg, sparkline_svg
-from tasks.reports.spectrogram import drivers_svg, spectrogram_svg
-from tasks.settings import SpectrogramSettings
+from humwatch.tasks.reports.svg.charts import Level, Mark, history_svg, sparkline_svg
+from humwatch.tasks.reports.svg.spectrogram import drivers_svg, spectrogram_svg
+from humwatch.tasks.settings import SpectrogramSettings
 
 NIGHTS = [f"2026-01-{day:02d}" for day in range(1, 6)]
 

@@ -8,7 +8,7 @@ import pytest
 import report_samples as samples
 import soundfile
 
-from tasks.reports.clips import choose_clips, encode_clip
+from humwatch.tasks.reports.clips import choose_clips, encode_clip
 
 
 def decoded(data: bytes) -> tuple[np.ndarray, int]:

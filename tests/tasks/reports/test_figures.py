@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.reports import figures
-from tasks.reports.figures import RocLine, distribution_svg, interval_svg, roc_svg, spectrogram_png
+from humwatch.tasks.reports.svg import figures
+from humwatch.tasks.reports.svg.curves import RocLine, roc_svg
+from humwatch.tasks.reports.svg.figures import distribution_svg, interval_svg, spectrogram_png
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -5,8 +5,8 @@ import re
 import pandas as pd
 import pytest
 
-from storage.tables import MACHINE_NIGHTS
-from tasks.reports.fleet import STATES, fleet_of
+from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.tasks.reports.night.fleet_view import STATES, fleet_of
 
 MODEL = ("net", "gmm", 0)
 

@@ -2,17 +2,18 @@
 
 import re
 
-from tasks.reports.index import index_page
+from humwatch.storage.records import PublishedSummary
+from humwatch.tasks.reports.report_index import index_page
 
-NIGHT = {
+NIGHT = PublishedSummary.model_validate({
     "report_id": "night-2026-01-02-ab", "kind": "night", "night": "2026-01-02", "title": "<b>", "accepted": 7,
     "rejected": 1, "created_at": "2026-01-03T02:30:00+00:00", "degraded": True,
     "machines": {"alarm": 2, "attention": 0, "silent": 1},
-}  # fmt: skip
-EVALUATION = {
+})  # fmt: skip
+EVALUATION = PublishedSummary.model_validate({
     "report_id": "evaluation-cd", "kind": "evaluation", "title": "Humwatch", "accepted": 5, "rejected": 0,
     "created_at": "2026-01-01T02:30:00+00:00", "degraded": False,
-}  # fmt: skip
+})  # fmt: skip
 
 
 def rows(page):
@@ -37,7 +38,8 @@ def test_without_reports_there_is_a_page():
 
 
 def test_titles_are_text_and_never_markup():
-    page = index_page([{**EVALUATION, "report_id": "<img src=x>", "title": "<script>alert('1')</script> & \"more\""}])
+    hostile = {"report_id": "<img src=x>", "title": "<script>alert('1')</script> & \"more\""}
+    page = index_page([EVALUATION.model_copy(update=hostile)])
     assert "<script>" not in page
     assert "<img" not in page
     assert "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &#34;more&#34;" in page

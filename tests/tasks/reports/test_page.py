@@ -10,11 +10,10 @@ import pytest
 import report_samples as samples
 from sklearn.metrics import average_precision_score
 
-from tasks.evaluation.published import published_table
-from tasks.reports import tables
-from tasks.reports.curves import PValueLine, calibration_svg, pr_svg
-from tasks.reports.figures import RocLine
-from tasks.reports.page import render
+from humwatch.tasks.evaluation.published import published_table
+from humwatch.tasks.reports import page_rows
+from humwatch.tasks.reports.evaluation.page import render
+from humwatch.tasks.reports.svg.curves import PValueLine, RocLine, calibration_svg, pr_svg
 
 DASH = "\N{EN DASH}"
 LINKS = ("src", "href", "srcset", "poster", "data", "action", "xlink:href")
@@ -183,7 +182,7 @@ def test_loudness_that_does_as_well_is_pointed_out_in_either_direction(page):
     [(0.8, 0.79, ""), (0.8, 0.8, "louder"), (0.8, 0.2, "quieter"), (0.8, 0.21, ""), (None, 0.9, ""), (0.9, None, "")],
 )
 def test_the_hint_compares_folded_loudness(auc, rms_auc, hint):
-    assert tables.loudness_hint(auc, rms_auc) == hint
+    assert page_rows.loudness_hint(auc, rms_auc) == hint
 
 
 def test_a_missing_threshold_says_why(page):
@@ -383,8 +382,8 @@ def test_training_and_unused_recordings_are_in_no_chart(report):
     fan = (scores["machine_id"] == "id_00") & (scores["machine_type"] == "fan") & (scores["detector"] == "gmm")
     normals = (fan & (scores["split"] == "test") & (scores["label"] == "normal")).sum()
     assert normals == 30
-    groups = tables.fleet_groups(report.fleet, report.auc, scores)
-    chart = tables.distribution_charts(groups.shown, scores, report.notes).shown[0]
+    groups = page_rows.fleet_groups(report.fleet, report.auc, scores)
+    chart = page_rows.distribution_charts(groups.shown, scores, report.notes).shown[0]
     assert f"{normals} normal" in chart.svg
 
 
@@ -398,17 +397,18 @@ def test_charts_of_a_large_fleet_are_capped_and_say_so():
 
 
 def test_a_fleet_beyond_the_tables_cap_keeps_the_machines_with_alarms(report):
-    n = tables.MAX_GROUPS + 10
+    n = page_rows.MAX_GROUPS + 10
     ids = [f"unit_{number:05d}" for number in range(n)]
     fleet = pd.concat([report.fleet.iloc[[0]]] * n, ignore_index=True).assign(machine_id=ids)
     auc = pd.concat([report.auc.iloc[[0]]] * n, ignore_index=True).assign(machine_id=ids)
     scores = report.scores.iloc[[0]].assign(machine_id=ids[-1], decision="abnormal")
-    groups = tables.fleet_groups(fleet, auc, scores)
+    groups = page_rows.fleet_groups(fleet, auc, scores)
     assert groups.total == n
-    assert len(groups.shown) == tables.MAX_GROUPS
+    assert len(groups.shown) == page_rows.MAX_GROUPS
     assert [groups.shown[0].facts["machine_id"], groups.shown[-1].facts["machine_id"]] == [ids[0], ids[-1]]
 
 
+@pytest.mark.slow
 def test_five_hundred_machines_with_three_models_and_domains_stay_below_two_megabytes():
     models = [*samples.MODELS, ("resnet34", "ocsvm")]
     html = render(samples.sample_report(500, clips=0, models=models))

@@ -8,7 +8,7 @@ import pytest
 import site_samples as samples
 from markupsafe import escape
 
-from tasks.reports.site import pages
+from humwatch.tasks.reports.night.site import pages
 
 
 @pytest.fixture(scope="module")

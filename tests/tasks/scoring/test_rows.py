@@ -5,8 +5,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from storage.tables import SCORES
-from tasks.scoring.rows import score_rows
+from humwatch.storage.tables import SCORES
+from humwatch.tasks.scoring.rows import score_rows
 
 DRIFT = np.array([0.1, 0.2, np.nan, 0.4])
 CALIBRATION = np.array([1.0, 2.0, 3.0, 4.0])

@@ -12,25 +12,26 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from storage.errors import NotComplete
-from storage.models import Machine, current_version, roll_back, set_current
-from storage.parts import list_parts
-from storage.tables import SCORES, read_table
-from tasks.catalog import by_machine
-from tasks.detectors.calibration import make_folds
-from tasks.detectors.fit import Variant
-from tasks.detectors.machine_model import fit_machine_model
-from tasks.detectors.roles import assign_roles
-from tasks.detectors.task import fit_models
-from tasks.evaluation.kept import evaluate, read_evaluation
-from tasks.evaluation.task import evaluate_scores
-from tasks.features import gather as features
-from tasks.features.gather import gather
-from tasks.features.representations import parse
-from tasks.scope import Scope
-from tasks.scoring.score import plan_scores
-from tasks.scoring.task import score_recordings
-from tasks.work import Work
+from humwatch.storage.errors import NotComplete
+from humwatch.storage.models import Machine, current_version, roll_back, set_current
+from humwatch.storage.parts import list_parts
+from humwatch.storage.tables import SCORES, read_table
+from humwatch.tasks.detectors.calibration import make_folds
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.detectors.task import fit_models
+from humwatch.tasks.evaluation.store import evaluate, read_evaluation
+from humwatch.tasks.evaluation.task import evaluate_scores
+from humwatch.tasks.features import gather as features
+from humwatch.tasks.features.gather import gather
+from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.keys import model_key
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.roles import assign_roles
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scores import expected_scores
+from humwatch.tasks.plan.variants import Variant
+from humwatch.tasks.scoring.task import score_recordings
 
 FAN, OTHER, PUMP = Machine("fan", "id_00"), Machine("fan", "id_02"), Machine("pump", "id_00")
 MEMBERS = {
@@ -48,7 +49,7 @@ FIT = {"detectors": ("knn", "mahalanobis"), "seeds": (0, 1), "false_alarm_rate":
 def scored(tmp_path_factory):
     """A lake with four models for each of three machines."""
     archive = write_zip(tmp_path_factory.mktemp("source") / "plant.zip", MEMBERS)
-    work = Work(str(tmp_path_factory.mktemp("lake")), small(fit=FIT))
+    work = Run(str(tmp_path_factory.mktemp("lake")), small(fit=FIT))
     # (16 + 4 + 3) x 2 windows and 8 x 4; a recording counts once, whatever scores it.
     assert build(work, archive) == (31, 78, 12, 28)
     return work
@@ -62,8 +63,8 @@ def copied(scored, tmp_path):
 
 def of_machine(work, wanted, seed=0):
     """A machine's recordings with their role, and its features."""
-    lake = work.open_lake()
-    accepted = work.catalog(lake).accepted
+    lake = work.lake
+    accepted = work.catalog().accepted
     rows = by_machine(accepted.assign(role=assign_roles(accepted, work.settings.fit, seed)))[wanted]
     rows = rows.sort_values("recording_id")
     parts = {part.part_id: part for part in list_parts(lake)}
@@ -95,7 +96,7 @@ def test_knn_scores_are_the_mean_distance_to_two_neighbours_in_standardised_feat
 
 def test_every_recording_of_a_machine_with_a_model_is_scored_once_by_each_detector_and_seed(scored):
     scores = all_scores(scored)
-    catalog = scored.catalog(scored.open_lake()).recordings
+    catalog = scored.catalog().recordings
     with_model = catalog[~((catalog["machine_type"] == "pump") & (catalog["machine_id"] == "id_02"))]
     grid = pd.MultiIndex.from_product([sorted(with_model["recording_id"]), ["knn", "mahalanobis"], [0, 1]])
     found = pd.MultiIndex.from_frame(scores[["recording_id", "detector", "seed"]])
@@ -129,8 +130,8 @@ def test_seeds_split_differently_and_are_models_of_their_own(scored):
 def test_p_values_and_decisions_are_those_of_the_calibration_scores(scored):
     rows, _ = of_machine(scored, FAN)
     kept = scores_of(scored, rows, "knn")
-    lake = scored.open_lake()
-    key = Variant("fake", "knn", 0).key(scored.embedding, scored.settings.fit)
+    lake = scored.lake
+    key = model_key(Variant("fake", "knn", 0), scored.embedding, scored.settings.fit)
     (version,) = kept["model_version"].unique()
     passport = lake.read_json(f"models/{key}/fan/id_00/{version}/passport.json")
     calibration = passport["calibration_scores"]
@@ -178,23 +179,23 @@ def test_a_scope_scores_its_machines_only(scored, tmp_path):
     lake = str(shutil.copytree(scored.lake_uri, tmp_path / "lake"))
     shutil.rmtree(tmp_path / "lake" / "scores")
     for pattern, count in (("fan/id_0?", 24), ("pump/*", 4), ("pump/id_02", 0), ("siteA/*", 0)):
-        work = Work(lake, scored.settings, Scope(machines=pattern))
+        work = Run(lake, scored.settings, Scope(machines=pattern))
         assert score_recordings.fn(work).recordings_scored == count
-    assert score_recordings.fn(Work(lake, scored.settings, Scope(frozenset({"another night"})))).recordings_scored == 0
+    assert score_recordings.fn(Run(lake, scored.settings, Scope(frozenset({"another night"})))).recordings_scored == 0
 
 
 def test_scores_of_one_machine_or_of_all_of_its_part_are_the_same_digits(scored, tmp_path):
     lake = str(shutil.copytree(scored.lake_uri, tmp_path / "lake"))
     shutil.rmtree(tmp_path / "lake" / "scores")
-    work = Work(lake, scored.settings, Scope(machines="fan/id_02"))
+    work = Run(lake, scored.settings, Scope(machines="fan/id_02"))
     score_recordings.fn(work)
     rows, _ = of_machine(scored, OTHER)
     pd.testing.assert_frame_equal(scores_of(work, rows, "knn"), scores_of(scored, rows, "knn"), check_exact=True)
 
 
 def test_a_new_model_scores_again_and_the_one_before_finds_its_scores(copied):
-    lake = copied.open_lake()
-    key = Variant("fake", "knn", 0).key(copied.embedding, copied.settings.fit)
+    lake = copied.lake
+    key = model_key(Variant("fake", "knn", 0), copied.embedding, copied.settings.fit)
     first = current_version(lake, key, FAN)
     model, passport = (f"models/{key}/fan/id_00/{first}/{name}" for name in ("model.skops", "passport.json"))
     for path in (model, passport):
@@ -211,8 +212,8 @@ def test_a_new_model_scores_again_and_the_one_before_finds_its_scores(copied):
 
 
 def test_a_table_is_named_by_what_is_known_of_its_recordings(scored):
-    unit = next(iter(plan_scores(scored.open_lake(), scored)))
-    assert unit.path in scored.open_lake().list("scores")
+    unit = next(iter(expected_scores(scored)))
+    assert unit.path in scored.lake.list("scores")
     assert replace(unit, recordings=unit.recordings.assign(rms_dbfs=0.0)).path == unit.path
     others = [
         replace(unit, recordings=unit.recordings.assign(label="abnormal")).path,
@@ -224,14 +225,14 @@ def test_a_table_is_named_by_what_is_known_of_its_recordings(scored):
 
 
 def test_an_evaluation_needs_every_table_is_made_once_and_has_scikit_learns_auc(copied):
-    lake = copied.open_lake()
+    lake = copied.lake
     path = next(path for path in lake.list("scores") if "machine_type=fan" in path)
     data = lake.read(path)
     lake.delete(path)
     with pytest.raises(NotComplete, match="1 of 8 score tables are missing: run `humwatch score` first"):
-        evaluate(lake, copied)
+        evaluate(copied)
     lake.write(path, data)
-    evaluation_id = evaluate(lake, copied)
+    evaluation_id = evaluate(copied)
     assert evaluate_scores.fn(copied) == evaluation_id
     auc = read_evaluation(lake, evaluation_id).auc
     # Machines, detectors and seeds; the pump without normals too.
@@ -243,14 +244,15 @@ def test_an_evaluation_needs_every_table_is_made_once_and_has_scikit_learns_auc(
     assert len(tested) == 8
     assert row["auc"] == pytest.approx(roc_auc_score(tested["label"] == "abnormal", tested["score"]))
     written = lake.list("evaluations")
-    assert evaluate(lake, copied) == evaluation_id
+    assert evaluate(copied) == evaluation_id
     assert lake.list("evaluations") == written
     other = with_settings(copied, fit=FIT, evaluation={"confidence": 0.9})
-    assert evaluate(lake, other) != evaluation_id
+    assert evaluate(other) != evaluation_id
 
 
+@pytest.mark.slow
 def test_scores_do_not_depend_on_how_many_recordings_are_read_together(copied, monkeypatch):
-    lake = copied.open_lake()
+    lake = copied.lake
     expected = all_scores(copied).sort_values(["recording_id", "detector", "seed"], ignore_index=True)
     for together in (1, 5, 13):  # a machine in pieces; pieces of several machines
         lake.delete("scores")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from storage.reasons import Reason
-from tasks.spectrograms.decode import Audio, Rejected, decode, resample, select_channel
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.spectrograms.decode import Audio, Rejected, decode, resample, select_channel
 
 FORMATS = [
     *(("WAV", subtype, "FILE") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from storage.reasons import Reason
-from tasks.settings import HealthSettings
-from tasks.spectrograms.decode import Audio
-from tasks.spectrograms.health import FLOOR_DBFS, judge, measure
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.plan.verdicts import FLOOR_DBFS, judge
+from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.spectrograms.decode import Audio
+from humwatch.tasks.spectrograms.health import measure
 
 SETTINGS = HealthSettings()
 RATE_HZ = 16_000

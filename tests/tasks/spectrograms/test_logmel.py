@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from tasks.settings import SpectrogramSettings
-from tasks.spectrograms.logmel import LogMel
+from humwatch.tasks.settings import SpectrogramSettings
+from humwatch.tasks.spectrograms.logmel import LogMel
 
 RATE_HZ = 16_000
 N = 3 * RATE_HZ

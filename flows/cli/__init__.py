@@ -1,0 +1,10 @@
+"""The command line `humwatch`.
+
+app.py         the commands of single stages, demo and weights; the others are added here
+fleet.py       nightly, backfill, retrain, rollback
+operators.py   status, doctor, prune, labels, simulate
+benchmark.py   export.py   serve.py
+options.py     the options that commands share
+answers.py     how a command runs, what it prints, its exit status
+console.py     progress and tables on a terminal
+"""

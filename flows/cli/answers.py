@@ -1,0 +1,91 @@
+"""How a command runs, what it prints, and the status it exits with."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from humwatch.flows.cli.console import auc_table, live_progress, print_table
+from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
+from humwatch.storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
+from humwatch.storage.lake import Lake
+from humwatch.tasks.evaluation.store import read_evaluated
+
+Answer = tuple[dict[str, Any], int]
+"""What a command found, as JSON values, and its exit status."""
+
+
+def execute(command: str, lake: str, run: Callable[[], RunSummary], *, as_json: bool) -> NoReturn:
+    """Run, print what came out and exit with the status of the contract."""
+    status = None
+    try:
+        with live_progress(quiet=as_json):
+            summary = run()
+    except RunFailed as failure:
+        summary = failure.summary
+    except (BadConfiguration, WeightsNotFound) as error:
+        summary = RunSummary(command, lake, errors=[Problem.of("", "settings", error)])
+        status = BAD_USAGE
+    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
+        traceback.print_exc()
+        summary = RunSummary(command, lake, errors=[Problem.unforeseen("", error)])
+    if as_json:
+        sys.stdout.write(json.dumps(summary.as_json()) + "\n")
+    else:
+        _print(summary)
+    raise typer.Exit(summary.exit_status if status is None else status)
+
+
+def answer(command: str, lake: str | None, ask: Callable[[], Answer], *, as_json: bool) -> NoReturn:
+    """Run a command that is no flow, print its answer as JSON or what went wrong, and exit as the contract says."""
+    problem = None
+    try:
+        result, status = ask()
+    except (BadConfiguration, WeightsNotFound) as error:
+        result, status, problem = {}, BAD_USAGE, Problem.of("", command, error)
+    except HumwatchError as error:
+        result, status, problem = {}, FAILED, Problem.of("", command, error)
+    except Exception as error:  # noqa: BLE001 - the contract: one JSON object on any failure
+        traceback.print_exc()
+        result, status, problem = {}, FAILED, Problem.unforeseen(command, error)
+    if as_json:
+        head = {"command": command} if lake is None else {"command": command, "lake": lake}
+        sys.stdout.write(
+            json.dumps({**head, **result, "errors": [asdict(problem)] if problem else result.get("errors", [])}) + "\n"
+        )
+    elif problem:
+        said = f"error [{problem.code}] {problem.message}"
+        Console(stderr=True).print(said, style="red", markup=False, highlight=False)
+    raise typer.Exit(status)
+
+
+def stop(message: str, status: int = FAILED) -> NoReturn:
+    """Print an error and exit."""
+    Console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False)
+    raise typer.Exit(status)
+
+
+def _print(summary: RunSummary) -> None:
+    errors = Console(stderr=True)
+    if summary.evaluation_id:
+        print_table(auc_table(read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")))
+    if summary.listed:
+        print_table(
+            f"{summary.listed} recordings listed, {summary.accepted} accepted, {summary.rejected} rejected; this run "
+            f"decoded {summary.recordings_decoded}, embedded {summary.windows_embedded} windows, fitted "
+            f"{summary.models_fitted} models, scored {summary.recordings_scored}"
+        )
+    if summary.degraded:
+        errors.print("degraded: more recordings were rejected than ingest.max_rejected_fraction allows", style="yellow")
+    for problem in summary.errors:
+        errors.print(f"error [{problem.code}] {problem.message}", style="red", markup=False, highlight=False)
+    if summary.report:
+        sys.stdout.write(f"report: {summary.report}\n")

@@ -1,0 +1,146 @@
+"""Judging a night of a fleet, with each earlier one that is scored and was not judged yet.
+
+How nights are kept is told in `humwatch.tasks.plan.night_tables`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+import pyarrow as pa
+
+from humwatch.storage.errors import NotComplete
+from humwatch.storage.lake import map_concurrently
+from humwatch.storage.models import Machine, get_passport
+from humwatch.storage.tables import MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
+from humwatch.tasks.alarms.facts import Passports, label_of, night_facts
+from humwatch.tasks.alarms.fleet_nights import FleetNights, model_name
+from humwatch.tasks.alarms.night_scores import calibration_of
+from humwatch.tasks.alarms.replay import Verdict, replay
+from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
+from humwatch.tasks.plan.night_tables import is_date, newest_tables, table_path
+from humwatch.tasks.plan.presence import present
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scores import expected_scores
+from humwatch.tasks.plan.variants import Variant
+
+# All of a score but what its windows say.
+_SCORES = pa.schema([field for field in SCORES if field.name != "window_scores"])
+_KNOWN = (*MACHINE, "night", "n_scored", "night_score", "model_version")
+_HISTORY = pa.schema([MACHINE_NIGHTS.field(name) for name in _KNOWN])
+
+
+def judge_night(run: Run, catalog: Catalog, variant: Variant, tonight: str) -> list[str]:
+    """Judge a night, and each earlier one that is scored and was not judged; return the tables made.
+
+    Raises:
+        NotComplete: a part of tonight has not been scored by the current models.
+    """
+    return _Judge(run, catalog, variant).judge(tonight)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    run: Run
+    catalog: Catalog
+    variant: Variant
+
+    def judge(self, tonight: str) -> list[str]:
+        key = self.run.nights_key(self.variant)
+        kept = {night: path for night, path in newest_tables(self.run.lake, key).items() if night <= tonight}
+        scores = self._scores(kept, tonight)
+        passports = self._passports(
+            {(machine_of(values), version) for table in scores.values()
+             for *values, version in table[[*MACHINE, "model_version"]].drop_duplicates().itertuples(index=False)}
+        )  # fmt: skip
+        settings = self.run.settings.alarms
+        fresh = {night: night_facts(night, self._dated, table, passports, settings) for night, table in scores.items()}
+        paths = self._names(key, kept, fresh)
+        if all(kept.get(night) == paths[night] for night in fresh):
+            return []
+        known = [path for night, path in kept.items() if night not in fresh]
+        history = map_concurrently(lambda path: read_table(self.run.lake, path, _HISTORY).to_pandas(), known)
+        fleet = FleetNights(pd.concat([*history, *fresh.values()], ignore_index=True), self._labels)
+        verdicts = {verdict.date: verdict for verdict in self._replay(fleet, passports)}
+        for night in fresh:
+            self._keep(paths[night], fleet.rows(night, verdicts[night]))
+        return [paths[night] for night in fresh if kept.get(night) != paths[night]]
+
+    def _scores(self, kept: Mapping[str, str], tonight: str) -> dict[str, pd.DataFrame]:
+        """Return the scores of tonight and of every night before it that is scored and was not judged, in order."""
+        nights = {night for night in self._dated["batch"].unique() if night <= tonight}
+        unjudged = Scope(frozenset(nights - kept.keys() | {tonight}))
+        units = [unit for unit in expected_scores(self.run.scoped(unjudged)) if unit.variant == self.variant]
+        done = present(self.run.lake, [unit.mark_path for unit in units])
+        paths: dict[str, list[str]] = {night: [] for night in sorted(unjudged.batches or ())}
+        missing: dict[str, int] = dict.fromkeys(paths, 0)
+        for unit, scored in zip(units, done, strict=True):
+            paths[unit.part.batch].append(unit.path)
+            missing[unit.part.batch] += not scored
+        if missing[tonight]:
+            raise NotComplete(f"{missing[tonight]} score tables of {tonight} are missing: run `humwatch score` first")
+        return {
+            night: read_tables(self.run.lake, tables, _SCORES).to_pandas()
+            for night, tables in paths.items()
+            if not missing[night]
+        }
+
+    def _passports(self, models: Iterable[tuple[Machine, str]]) -> Passports:
+        named, key = sorted(set(models)), self.run.model_key(self.variant)
+        passports = map_concurrently(lambda model: get_passport(self.run.lake, key, *model), named)
+        return dict(zip(named, passports, strict=True))
+
+    @cached_property
+    def _dated(self) -> pd.DataFrame:
+        """The recordings of batches that are nights."""
+        recordings = self.catalog.recordings
+        return recordings[recordings["batch"].map(is_date).astype(bool)]
+
+    @cached_property
+    def _labels(self) -> dict[tuple[str, Machine], str]:
+        """The label of every machine's night that has one."""
+        labelled = {}
+        groups = self._dated.groupby(["batch", *MACHINE], dropna=False, sort=False)["label"]
+        for (night, *machine), labels in groups:
+            if label := label_of(labels):
+                labelled[str(night), machine_of(machine)] = label
+        return labelled
+
+    def _names(self, key: str, kept: Mapping[str, str], fresh: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+        """Return the table of each fresh night; one that is kept already where it rests on the same."""
+        labels = sorted((night, machine.path, label) for (night, machine), label in self._labels.items())
+        paths: dict[str, str] = {}
+        for night in sorted({*kept, *fresh}):
+            if night not in fresh:
+                paths[night] = kept[night]
+                continue
+            contents = {
+                "facts": fresh[night].to_json(orient="values", double_precision=15),
+                "labels": [label for label in labels if label[0] <= night],
+                "nights": list(paths.values()),
+            }
+            paths[night] = table_path(key, night, kept.get(night), contents)
+        return paths
+
+    def _replay(self, fleet: FleetNights, passports: Passports) -> Iterator[Verdict]:
+        models = fleet.models()
+        every = {**self._passports(models - passports.keys()), **passports}
+        abnormal: dict[Machine, set[str]] = {}
+        for (night, machine), label in self._labels.items():
+            if label == "abnormal":
+                abnormal.setdefault(machine, set()).add(night)
+        calibrations = {
+            model_name(*model): calibration_of(every[model], abnormal.get(model[0], set())) for model in models
+        }
+        types = [machine.machine_type for machine in fleet.machines]
+        return replay(types, fleet.as_nights(), calibrations, self.run.settings.alarms)
+
+    def _keep(self, path: str, rows: pd.DataFrame) -> None:
+        rows = rows.assign(backbone=self.variant.backbone, detector=self.variant.detector, seed=self.variant.seed)
+        table = pa.Table.from_pandas(rows[MACHINE_NIGHTS.names], schema=MACHINE_NIGHTS, preserve_index=False)
+        # what pandas adds tells of the frame's making, and the same rows shall be the same bytes
+        create_table(self.run.lake, path, table.replace_schema_metadata())

@@ -1,0 +1,145 @@
+"""One block of a part: its spectrograms through the backbones, its features kept."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from humwatch.storage.arrays import (
+    ArraySchema,
+    create_store,
+    finish_store,
+    read_n_frames,
+    read_rows,
+    shape_of,
+    write_block,
+)
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import Part
+from humwatch.storage.records import Mark
+from humwatch.storage.tables import create_table
+from humwatch.tasks.execution.worker import count_bytes
+from humwatch.tasks.plan.keys import EmbeddingSettings, spectrogram_key
+from humwatch.tasks.plan.representations import Representation
+from humwatch.tasks.settings import StoreSettings
+from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY as SPECTROGRAM_ARRAY
+
+if TYPE_CHECKING:
+    from humwatch.tasks.features.embed import Embedder
+
+ARRAY = "features"
+# An empty table: the receipt of a block says only that its shard is written.
+_RECEIPT = pa.table({"recording_id": pa.array([], pa.string())})
+
+
+@dataclass(frozen=True)
+class FeatureBlock:
+    """What a worker needs to fill one block of one or several representations."""
+
+    lake_uri: str
+    part: Part
+    rows: range
+    representations: tuple[Representation, ...]
+    settings: EmbeddingSettings
+
+    def __str__(self) -> str:
+        names = ", ".join(map(str, self.representations))
+        return f"features {names} of {self.part}, rows {self.rows.start}:{self.rows.stop}"
+
+
+@dataclass(frozen=True)
+class SizeUnit:
+    """What a worker needs to tell how long the vectors of representations are."""
+
+    representations: tuple[Representation, ...]
+    settings: EmbeddingSettings
+
+    def __str__(self) -> str:
+        return f"feature sizes of {', '.join(map(str, self.representations))}"
+
+
+def feature_sizes(unit: SizeUnit) -> list[int]:
+    """Return the length of each representation's vectors, which takes its network (without weights) to know.
+
+    Raises:
+        BadConfiguration: see `embed.feature_size`.
+    """
+    from humwatch.tasks.features.embed import feature_size  # noqa: PLC0415 - as in `embedder`
+
+    settings = unit.settings
+    return [feature_size(each, settings.images, settings.spectrogram) for each in unit.representations]
+
+
+def begin_store(
+    lake: Lake,
+    part: Part,
+    table: pa.Table,
+    representation: Representation,
+    settings: EmbeddingSettings,
+    layout: StoreSettings,
+    feature_size: int,
+) -> None:
+    """Write the schema of a part's features: (recording, window, feature), NaN where a recording has no such window."""
+    n_frames = read_n_frames(lake, part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path)
+    windows = 1 if representation.level == "recording" else max(1, settings.images.n_windows(int(n_frames.max())))
+    schema = ArraySchema(
+        name=ARRAY,
+        dimensions=("recording", "window", "feature"),
+        shape=(table.num_rows, windows, feature_size),
+        block=(layout.block_of(table.num_rows), windows, feature_size),
+        chunk_recordings=layout.chunk_recordings,
+        dtype="float32",
+        attributes={"long_name": str(representation)},
+    )
+    key = settings.key(representation)
+    coordinates = {name: table[name].to_pylist() for name in ("recording_id", "machine_id")}
+    attributes = {"representation": str(representation), **settings.images.model_dump()}
+    create_store(lake, part.store("features", key).zarr_path, schema, coordinates, attributes)
+
+
+def fill_block(block: FeatureBlock) -> int:
+    """Embed a block's windows, write its shards, then its receipts; return how many windows there were."""
+    lake, settings = Lake(block.lake_uri), block.settings
+    spectrograms = block.part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path
+    n_frames = read_n_frames(lake, spectrograms)[block.rows.start : block.rows.stop]
+    values = read_rows(lake, spectrograms, SPECTROGRAM_ARRAY, block.rows)
+    count_bytes(values.nbytes)
+    embedded = embedder(block.representations, settings).embed(values, n_frames)
+    for representation, features in embedded.items():
+        store = block.part.store("features", settings.key(representation))
+        if features.shape[1]:
+            _, windows, size = shape_of(lake, store.zarr_path, ARRAY)
+            padded = np.full((len(block.rows), windows, size), np.nan, dtype=np.float32)
+            padded[:, : features.shape[1]] = features
+            write_block(lake, store.zarr_path, ARRAY, block.rows, padded)
+        create_table(lake, store.receipt_path(block.rows.start), _RECEIPT)
+    return sum(settings.images.n_windows(int(count)) for count in n_frames)
+
+
+def finish_part(
+    lake: Lake, part: Part, table: pa.Table, representation: Representation, settings: EmbeddingSettings
+) -> bool:
+    """Finish a representation's store of a part and mark it; False when another writer did."""
+    key = settings.key(representation)
+    store = part.store("features", key)
+    spectrograms = part.store("spectrograms", spectrogram_key(settings.spectrogram))
+    n_frames = read_n_frames(lake, spectrograms.zarr_path)
+    *_, feature_size = shape_of(lake, store.zarr_path, ARRAY)
+    finish_store(lake, store.zarr_path, ARRAY, n_frames, feature_size)
+    return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
+
+
+@functools.lru_cache(maxsize=1)
+def embedder(representations: tuple[Representation, ...], settings: EmbeddingSettings) -> Embedder:
+    """Return this process's embedder: weights are loaded once, and one thread makes the same bits everywhere."""
+    # torch takes seconds to import, which only workers should pay.
+    import torch  # noqa: PLC0415
+
+    from humwatch.tasks.features.embed import Embedder  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    return Embedder(representations, settings.features, settings.images, settings.spectrogram)

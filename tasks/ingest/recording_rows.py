@@ -1,0 +1,125 @@
+"""Members of sources as rows of the recordings table, and which of them the lake does not know yet."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from humwatch.storage.naming import digest
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import Listing, Member
+from humwatch.storage.tables import RECORDINGS
+from humwatch.tasks.ingest.manifest import read_facts
+from humwatch.tasks.ingest.names import Facts, compile_pattern, file_key
+
+UNKNOWN = "unknown"
+_PLACE = ("source_uri", "member", "path", "size_bytes", "byte_start", "byte_end", "compression", "crc32", "content_tag")
+# What makes a row another row: the bytes, where they are, and what is known of them.
+_IDENTITY = (
+    "content_tag", "source_uri", "site", "machine_type", "machine_id", "batch", "condition", "domain", "label", "split",
+    "recorded_at", "attributes", "reason",
+)  # fmt: skip
+
+
+def recording_id(path: str) -> str:
+    """Return the id of the recording at `path` (SOURCE's base name + the path below it): the same on any store."""
+    return digest(path, 16)
+
+
+def rows_of(listing: Listing, name_pattern: str | None, ingested_at: datetime) -> list[dict[str, Any]]:
+    """Return one row (schema `RECORDINGS`) for every member of a listing, in its order.
+
+    Raises:
+        BadConfiguration: a manifest or the pattern is wrong.
+    """
+    pattern = compile_pattern(name_pattern)
+    facts = read_facts(listing.members, listing.manifests, pattern)
+    return [
+        _row(member, known, file_key(member.path, pattern), ingested_at)
+        for member, known in zip(listing.members, facts, strict=True)
+    ]
+
+
+def add_listed(rows: dict[str, dict[str, Any]], listed: list[dict[str, Any]]) -> None:
+    """Add the rows of one source to those of the sources before it, by recording_id.
+
+    A recording of the same name in a second source is a row of its own, rejected: which of the two is right cannot be
+    known. The same source given twice adds nothing.
+    """
+    for row in listed:
+        first = rows.setdefault(row["recording_id"], row)
+        if (first["source_uri"], first["member"]) != (row["source_uri"], row["member"]):
+            again = recording_id(f"{row['path']} in {row['source_uri']}")
+            rows[again] = {**row, "recording_id": again, "reason": str(Reason.DUPLICATE_NAME)}
+
+
+def new_rows(
+    rows: list[dict[str, Any]], known: pd.DataFrame, gone: Collection[str] = frozenset()
+) -> list[dict[str, Any]]:
+    """Return the rows of recordings the lake does not know, or knows with other bytes, facts or in another place.
+
+    `known` has the lake's current recordings; those in `gone` could not be read and are here again. A row that
+    supersedes one of them names it in `replaces`, by a hash of it and of all that were superseded before it: going back
+    to what was is something new, however often.
+    """
+    columns = ["recording_id", "replaces", *_IDENTITY]
+    seen = {values[0]: values[1:] for values in known[columns].itertuples(index=False)}
+    new = []
+    for row in rows:
+        before = seen.get(row["recording_id"])
+        same = before is not None and _digest(before[1:]) == _digest(row[name] for name in _IDENTITY)
+        if not same or row["recording_id"] in gone:
+            row["replaces"] = None if before is None else _digest(before)
+            new.append(row)
+    return new
+
+
+def as_parts(rows: list[dict[str, Any]]) -> dict[tuple[str, str], pa.Table]:
+    """Return the rows of every (machine_type, batch) in row order: by machine_id, then source and member."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in sorted(
+        rows, key=lambda row: (row["machine_id"], row["site"] or "", row["source_uri"], row["member"], row["path"])
+    ):
+        groups.setdefault((row["machine_type"], row["batch"]), []).append(row)
+    return {key: pa.Table.from_pylist(group, schema=RECORDINGS) for key, group in sorted(groups.items())}
+
+
+def member_of(row: Mapping[Any, Any]) -> Member:
+    """Return where the bytes of a row of the recordings table are."""
+    place = {name: row[name] for name in _PLACE}
+    for name in ("byte_start", "byte_end", "crc32"):
+        # A nullable integer that went through pandas is a float.
+        place[name] = None if pd.isna(place[name]) else int(place[name])
+    return Member(**place, problem=None)
+
+
+def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[str, Any]:
+    described = asdict(facts)
+    problem = described.pop("problem")
+    if member.problem is Reason.UNSAFE_PATH:
+        # Nothing in such a name can be believed.
+        described |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
+    reason = member.problem or problem
+    return {
+        **{name: getattr(member, name) for name in _PLACE},
+        **described,
+        "recording_id": recording_id(member.path),
+        "replaces": None,
+        "file_key": key,
+        "reason": str(reason) if reason else None,
+        "ingested_at": ingested_at,
+    }
+
+
+def _digest(values: Iterable[Any]) -> str:
+    return digest(
+        [
+            None if pd.isna(value) else str(pd.Timestamp(value) if isinstance(value, datetime) else value)
+            for value in values
+        ]
+    )

@@ -1,0 +1,40 @@
+"""Which nights a run without a date is about: the newest, and those with something left to do."""
+
+from __future__ import annotations
+
+from humwatch.storage.models import current_versions
+from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.presence import missing
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scores import scored_parts
+from humwatch.tasks.plan.stores import features_of
+
+
+def newest_night(run: Run) -> str | None:
+    """Return the newest batch with recordings of machines in scope, None without any."""
+    batches = Scope(machines=run.scope.machines).recordings(run.history().rows)["batch"]
+    return None if batches.empty else str(batches.max())
+
+
+def open_nights(run: Run) -> frozenset[str]:
+    """Return the newest batch, and every other with a part that has no scores and could have.
+
+    That is one that is not embedded (it arrived late, or a run was killed), or that holds a machine which has a model
+    by now. A newer model opens no night again: for that, name the night.
+    """
+    history = run.history()
+    rows = Scope(machines=run.scope.machines).recordings(history.rows)
+    nights = set(rows["batch"][rows["batch"] == rows["batch"].max()])
+    unscored = {
+        variant: rows[(rows["status"] != "rejected") & ~rows["part_id"].isin(scored_parts(run, variant))]
+        for variant in run.variants
+    }
+    part_ids = sorted({part_id for left in unscored.values() for part_id in left["part_id"]})
+    features = features_of(run, [history.parts[part_id] for part_id in part_ids])
+    nights |= {store.part.batch for store in missing(run.lake, features)}
+    for variant, left in unscored.items():
+        machines = by_machine(left)
+        for machine in current_versions(run.lake, run.model_key(variant), machines):
+            nights |= set(machines[machine]["batch"])
+    return frozenset(nights)

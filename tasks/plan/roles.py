@@ -1,0 +1,63 @@
+"""Which recordings train a model and which are judged: by labels, or by trust in a machine's first nights."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.tasks.plan.split import split
+from humwatch.tasks.settings import FitSettings
+
+
+def assign_roles(recordings: pd.DataFrame, fit: FitSettings, seed: int) -> pd.Series[str]:
+    """Return the role (train, test or unused) of every recording under `fit.training`, aligned to its index.
+
+    Args:
+        recordings: accepted recordings with the columns that `split` and `commissioning` read.
+        fit: training, and what it takes.
+        seed: of the split; a commissioning window has nothing random.
+    """
+    if fit.training == "labelled":
+        return split(recordings, seed=seed, mode=fit.split)
+    return commissioning(recordings, fit)
+
+
+def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
+    """Return roles on a fleet without labels: each machine's first nights are taken for normal.
+
+    A machine's commissioning window is its first `fit.commissioning_nights` batches, or those from
+    `fit.commissioning_from` to `fit.commissioning_until`. Its recordings train, except those labelled abnormal, which
+    are unused. A machine whose window is not over yet, or holds fewer than `fit.min_training_recordings` recordings,
+    does not train: all of it is test. Everything after the window is test.
+
+    Args:
+        recordings: columns site, machine_type, machine_id, condition, batch and label.
+        fit: the window.
+    """
+    machine = recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
+    nights = pd.DataFrame({"machine": machine, "batch": recordings["batch"]}).drop_duplicates()
+    window = nights[_in_window(nights, fit)]
+    inside = (
+        pd.MultiIndex.from_frame(window).get_indexer(pd.MultiIndex.from_arrays([machine, recordings["batch"]])) >= 0
+    )
+    abnormal = recordings["label"].eq("abnormal").to_numpy(dtype=bool, na_value=False)
+    enough = pd.Series(inside & ~abnormal, index=recordings.index).groupby(machine).transform("sum")
+    roles = pd.Series("test", index=recordings.index, name="role", dtype="str")
+    trains = inside & (enough >= fit.min_training_recordings)
+    roles[trains & ~abnormal] = "train"
+    roles[trains & abnormal] = "unused"
+    return roles
+
+
+def _in_window(nights: pd.DataFrame, fit: FitSettings) -> pd.Series[bool]:
+    """Whether each night of a machine (columns machine, batch) is in its commissioning window, and that is over."""
+    by_machine = nights.groupby("machine")["batch"]
+    if fit.commissioning_from is None and fit.commissioning_until is None:
+        order = nights.sort_values("batch").groupby("machine").cumcount()
+        return (order.reindex(nights.index) < fit.commissioning_nights) & (
+            by_machine.transform("size") >= fit.commissioning_nights
+        )
+    first = fit.commissioning_from.isoformat() if fit.commissioning_from else ""
+    newest = by_machine.transform("max")
+    last = fit.commissioning_until.isoformat() if fit.commissioning_until else newest
+    return (nights["batch"] >= first) & (nights["batch"] <= last) & (newest >= last)

@@ -1,0 +1,168 @@
+"""One run's view of a lake: its settings, its scope, its keys, and what the lake holds, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, get_args
+
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import Part
+from humwatch.tasks.plan.catalog import Catalog, History, catalog_of, load_history, unfinished_parts
+from humwatch.tasks.plan.keys import EmbeddingSettings, model_key, nights_key, spectrogram_key
+from humwatch.tasks.plan.representations import Representation, parse_all
+from humwatch.tasks.plan.scope import EVERYTHING, Scope
+from humwatch.tasks.plan.variants import Variant, variants
+from humwatch.tasks.settings import Settings, Training
+from humwatch.tasks.weights.sources import WITHOUT_WEIGHTS
+from humwatch.tasks.weights.weights import find, require_weights
+
+
+class _Snapshot:
+    """What was read of a lake; the runs of every scope that are made of one another share it."""
+
+    def __init__(self) -> None:
+        self.history: History | None = None
+        self.catalogs: dict[frozenset[str] | None, Catalog] = {}
+
+    def clear(self) -> None:
+        self.history = None
+        self.catalogs.clear()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What every stage is given.
+
+    The history and the catalogs are read when they are first asked for, and kept: a stage that changes what they say
+    calls `refresh`. Rows that other runs add meanwhile are theirs to work on.
+    """
+
+    lake_uri: str
+    settings: Settings
+    scope: Scope = EVERYTHING
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The lake, begun if it is new.
+
+        Raises:
+            LakeTooNew, SourceForbidden, SourceNotFound, StorageUnavailable: see `Lake.open`.
+        """
+        return Lake.open(self.lake_uri)
+
+    # Not a field: Prefect looks into the fields of what a task is given.
+    @cached_property
+    def _snapshot(self) -> _Snapshot:
+        return _Snapshot()
+
+    def scoped(self, scope: Scope) -> Run:
+        """Return the same run about another part of the lake; what was read of the lake is shared."""
+        return self._like(scope=scope)
+
+    def under(self, training: Training) -> Run:
+        """Return the same run under one kind of `fit.training`: nights and evaluations share a lake."""
+        if self.settings.fit.training == training:
+            return self
+        fit = self.settings.fit.model_copy(update={"training": training})
+        return self._like(settings=self.settings.model_copy(update={"fit": fit}))
+
+    def under_each_training(self) -> list[Run]:
+        """Return the run as it is, then as under the other `fit.training`."""
+        trainings = sorted(get_args(Training), key=lambda training: training != self.settings.fit.training)
+        return [self.under(training) for training in trainings]
+
+    def refresh(self) -> None:
+        """Forget what was read: something has changed it, or may have."""
+        self._snapshot.clear()
+
+    def history(self) -> History:
+        """Return what the lake knows of every recording, in scope or not."""
+        if self._snapshot.history is None:
+            self._snapshot.history = self._load_history()
+        return self._snapshot.history
+
+    def catalog(self) -> Catalog:
+        """Return all that the lake knows of the recordings of the batches in scope.
+
+        Labelled recordings are split by facts that only their whole rows have, so then it is of every recording.
+        """
+        labelled = self.settings.fit.training == "labelled"
+        return self.catalog_of(None if labelled else self.scope.batches)
+
+    def catalog_of(self, batches: frozenset[str] | None) -> Catalog:
+        """Return all that the lake knows of the recordings of some batches; None: of every recording."""
+        kept = self._snapshot.catalogs
+        if batches in kept:
+            return kept[batches]
+        if None in kept:
+            return kept[None].restricted_to(Scope(batches))
+        # What is worked on needs its marks; for what only counts a listing of facts will do.
+        unfinished = unfinished_parts(self.lake, self.spectrogram_key, self.history(), batches)
+        if unfinished:
+            self._snapshot.history = self._load_history(unfinished)
+        kept[batches] = catalog_of(self.lake, self.history(), batches)
+        return kept[batches]
+
+    @property
+    def spectrogram_key(self) -> str:
+        """The key of this run's spectrograms and health."""
+        return spectrogram_key(self.settings.spectrogram)
+
+    @cached_property
+    def embedding(self) -> EmbeddingSettings:
+        """Everything that shapes this run's features, with the weights that are found here.
+
+        Raises:
+            StorageUnavailable, SourceForbidden: `features.weights_dir` cannot be listed.
+        """
+        features = self.settings.features
+        trained = [] if features.random_weights else sorted(set(self._sources()) - set(WITHOUT_WEIGHTS))
+        return EmbeddingSettings(
+            spectrogram=self.settings.spectrogram,
+            images=self.settings.images,
+            features=features,
+            weights=tuple((source, find(source, features).sha256[:8]) for source in trained),
+        )
+
+    @property
+    def representations(self) -> list[Representation]:
+        """Every representation of the settings, in a fixed order."""
+        return parse_all(self.settings.features.backbones)
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Every model of the settings, in a fixed order."""
+        return variants(self.settings.features.backbones, self.settings.fit)
+
+    def model_key(self, variant: Variant) -> str:
+        """Return the key of a variant's models and scores."""
+        return model_key(variant, self.embedding, self.settings.fit)
+
+    def nights_key(self, variant: Variant) -> str:
+        """Return the key of a variant's judged nights."""
+        return nights_key(variant, self.embedding, self.settings.fit, self.settings.alarms)
+
+    def require_weights(self) -> None:
+        """See to it that every backbone of the settings has weights here; download torchvision's where it has not.
+
+        Raises:
+            WeightsNotFound: they are in none of the places and cannot be downloaded.
+        """
+        require_weights(self._sources(), self.settings.features)
+
+    def _like(self, **changed: Any) -> Run:
+        """Return a run that differs in nothing of which something was read."""
+        run = replace(self, **changed)
+        shared = vars(self).keys() & {"lake", "embedding"}
+        vars(run).update({name: vars(self)[name] for name in shared}, _snapshot=self._snapshot)
+        return run
+
+    def _load_history(self, unfinished: Collection[Part] = frozenset()) -> History:
+        settings = self.settings
+        window_frames = settings.images.window_frames
+        return load_history(self.lake, self.spectrogram_key, settings.health, window_frames, unfinished)
+
+    def _sources(self) -> Iterable[str]:
+        return dict.fromkeys(representation.source for representation in self.representations)

@@ -1,0 +1,154 @@
+"""Which models should be in a lake: for each machine the recordings that train it, and the name of what they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import pandas as pd
+
+from humwatch.storage.models import Machine, current_versions, passport_path
+from humwatch.storage.naming import digest
+from humwatch.storage.parts import Part
+from humwatch.tasks.frames import python_values
+from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.keys import EmbeddingSettings, model_key
+from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.roles import assign_roles
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.variants import Variant
+from humwatch.tasks.settings import FitSettings, RetrainSettings
+
+TRAINING = ["recording_id", "content_tag", "batch", "domain", "part_id", "row"]
+
+
+@dataclass(frozen=True)
+class FitUnit:
+    """What a worker needs to fit one model, as from `plan_fit`.
+
+    `training` has the recordings fitted to: recording_id, content_tag, batch, domain, part_id and row. `available` is
+    how many there were to choose from.
+    """
+
+    lake_uri: str
+    machine: Machine
+    variant: Variant
+    training: pd.DataFrame
+    available: int
+    parts: Mapping[str, Part]
+    embedding: EmbeddingSettings
+    fit: FitSettings
+
+    def __str__(self) -> str:
+        return f"{self.variant.detector} on {self.variant.backbone} of {self.machine.label}, {len(self.training)} rows"
+
+    @property
+    def key(self) -> str:
+        """The models' key."""
+        return model_key(self.variant, self.embedding, self.fit)
+
+    @property
+    def version(self) -> str:
+        """The model's version: a hash of its training set and settings."""
+        contents = python_values(self.training[["recording_id", "content_tag", "domain"]]).to_numpy().tolist()
+        return digest({"key": self.key, "machine": self.machine.path, "training": contents}, 12)
+
+    @property
+    def mark_path(self) -> str:
+        """Its passport, which is written after the model."""
+        return passport_path(self.key, self.machine, self.version)
+
+
+@dataclass(frozen=True)
+class RetrainUnit:
+    """A candidate to fit, and the later recordings (recording_id, part_id, row), with their parts, it must pass on."""
+
+    candidate: FitUnit
+    gate: pd.DataFrame
+    gate_parts: Mapping[str, Part]
+    settings: RetrainSettings
+
+    def __str__(self) -> str:
+        return str(self.candidate)
+
+
+def expected_models(run: Run) -> Iterator[FitUnit]:
+    """Yield every model of the machines in scope that the settings ask for.
+
+    Under `assumed_normal` a machine that has a model keeps it (only retraining replaces it), so it is not among them.
+    """
+    fit = run.settings.fit
+    keeps_models = fit.training == "assumed_normal"
+    machines = Scope(_commissioned(run) if keeps_models else None, run.scope.machines)
+    catalog = run.scoped(machines).catalog()
+    for seed in fit.seeds:
+        accepted = catalog.accepted.join(assign_roles(catalog.eligible_history, fit, seed))
+        training = machines.recordings(accepted[accepted["role"] == "train"])
+        # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
+        of_machine = by_machine(training.sort_values("recording_id"))
+        for variant in (variant for variant in run.variants if variant.seed == seed):
+            kept = current_versions(run.lake, run.model_key(variant), of_machine) if keeps_models else {}
+            for machine, rows in of_machine.items():
+                if machine not in kept:
+                    yield plan_fit(run, machine, variant, rows, catalog.parts)
+
+
+def plan_retraining(run: Run) -> Iterator[RetrainUnit]:
+    """Yield a unit for every machine in scope with nights to train on and later ones for the gate, for every variant.
+
+    Recordings labelled abnormal are in neither. Machines with too few nights have no unit.
+    """
+    run, retrain = run.under("assumed_normal"), run.settings.retrain
+    history = run.scope.recordings(run.history().eligible)
+    nights_of = history[history["label"] != "abnormal"].groupby(MACHINE, dropna=False)["batch"]
+    newest = [sorted(nights.unique())[-(retrain.training_nights + retrain.gate_nights) :] for _, nights in nights_of]
+    catalog = run.catalog_of(frozenset(chain(*newest)))
+    accepted = run.scope.recordings(catalog.accepted).sort_values("recording_id")  # as for a first model
+    accepted = accepted[accepted["batch"].isin({*chain(*newest)})]
+    for machine, rows in by_machine(accepted[accepted["label"] != "abnormal"]).items():
+        nights = sorted(rows["batch"].unique())
+        before, held_back = nights[: -retrain.gate_nights], nights[-retrain.gate_nights :]
+        training = rows[rows["batch"].isin(before[-retrain.training_nights :])]
+        if len(training) < run.settings.fit.min_training_recordings:
+            continue
+        gate = rows[rows["batch"].isin(held_back)][TRAINING]
+        parts = {part_id: catalog.parts[part_id] for part_id in gate["part_id"].unique()}
+        for variant in run.variants:
+            yield RetrainUnit(plan_fit(run, machine, variant, training, catalog.parts), gate, parts, retrain)
+
+
+def plan_fit(
+    run: Run, machine: Machine, variant: Variant, recordings: pd.DataFrame, parts: Mapping[str, Part]
+) -> FitUnit:
+    """Return the unit for a machine's training recordings (rows of the catalog), or for a seeded sample of too many."""
+    embedding, fit = run.embedding, run.settings.fit
+    windowed = any(representation.level == "window" for representation in parse(variant.backbone))
+    windows = np.array([embedding.images.n_windows(int(n)) if windowed else 1 for n in recordings["n_frames"]])
+    training = bounded(recordings[TRAINING], windows, fit, variant.seed)
+    needed = {part_id: parts[part_id] for part_id in training["part_id"].unique()}
+    return FitUnit(run.lake_uri, machine, variant, training, len(recordings), needed, embedding, fit)
+
+
+def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, fit: FitSettings, seed: int) -> pd.DataFrame:
+    """Return a seeded sample of `fit.max_recordings` with at most `fit.max_windows` windows in all, in their order."""
+    if len(training) <= fit.max_recordings and windows_of_each.sum() <= fit.max_windows:
+        return training
+    order = np.random.default_rng(seed).permutation(len(training))[: fit.max_recordings]
+    inside = np.cumsum(windows_of_each[order]) <= fit.max_windows
+    inside[0] = True  # one recording always, however long
+    return training.iloc[np.sort(order[inside])]
+
+
+def _commissioned(run: Run) -> frozenset[str]:
+    """Return the batches of the commissioning windows of machines that lack a model."""
+    fit = run.settings.fit
+    history = run.history().eligible
+    roles = assign_roles(history, fit, fit.seeds[0])  # a commissioning window has nothing random
+    training = Scope(machines=run.scope.machines).recordings(history[roles == "train"])
+    machines = by_machine(training[[*MACHINE, "batch"]].drop_duplicates())
+    fitted = [current_versions(run.lake, run.model_key(variant), machines) for variant in run.variants]
+    lacking = [rows["batch"] for machine, rows in machines.items() if any(machine not in each for each in fitted)]
+    return frozenset(chain.from_iterable(lacking))

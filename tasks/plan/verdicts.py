@@ -1,0 +1,50 @@
+"""The verdict on whether a decoded recording is fit to be scored, from what was measured on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.settings import HealthSettings
+
+FLOOR_DBFS = -200.0
+"""Stored for anything quieter, digital silence (-inf) included."""
+
+
+def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
+    """The first reason that applies to each recording, or None; independent of the order of rows.
+
+    Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
+    CLIPPED, WRONG_LENGTH. The last compares with the median duration of the machine's (site, machine_type,
+    machine_id) recordings that no other reason rejects.
+
+    Args:
+        facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
+            failed), `site` (may be null), `machine_type`, `machine_id`, and `reason`, null where decoding succeeded.
+        settings: the limits.
+
+    Returns:
+        object Series of `Reason` or None with the index of `facts`.
+    """
+    columns = ("nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction", "duration_s")
+    nonfinite, peak, rms, clipped, duration = (
+        facts[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in columns
+    )
+    dead = facts["dead_channel"].to_numpy(dtype=np.float64, na_value=np.nan) == 1
+    reasons = facts["reason"].astype(object)
+    verdict = reasons.where(reasons.notna(), None).to_numpy(dtype=object, copy=True)
+
+    def reject(reason: Reason, applies: npt.NDArray[np.bool_]) -> None:
+        verdict[applies & pd.isna(verdict)] = reason
+
+    reject(Reason.NOT_FINITE, nonfinite > 0)
+    reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
+    reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
+    reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
+    machine = [facts[column] for column in ("site", "machine_type", "machine_id")]
+    fit = pd.Series(np.where(pd.isna(verdict), duration, np.nan), index=facts.index)
+    median = fit.groupby(machine, dropna=False).transform("median").to_numpy(dtype=np.float64)
+    reject(Reason.WRONG_LENGTH, np.abs(duration - median) / median > settings.duration_tolerance)
+    return pd.Series(verdict, index=facts.index, dtype=object, name="reason")

@@ -1,0 +1,1 @@
+"""Charts written as SVG, and spectrograms as pictures with axes."""

@@ -1,0 +1,260 @@
+"""Blocks of a part: fetch the bytes, decode each recording once, keep its health and its log-mel spectrogram."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby, islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from humwatch.storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
+from humwatch.storage.errors import NotComplete, SourceNotFound, StorageFull, TerminalError
+from humwatch.storage.lake import Lake
+from humwatch.storage.parts import Part, PartStore, read_part
+from humwatch.storage.reasons import Reason
+from humwatch.storage.records import Mark
+from humwatch.storage.sources import Member, ReadProblem, read_members
+from humwatch.storage.tables import HEALTH, create_table, read_table, read_tables
+from humwatch.tasks.execution.worker import count_bytes
+from humwatch.tasks.ingest.recording_rows import member_of
+from humwatch.tasks.plan.keys import spectrogram_key
+from humwatch.tasks.plan.presence import present
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
+from humwatch.tasks.spectrograms.decode import Rejected, decode, resample, select_channel
+from humwatch.tasks.spectrograms.health import measure
+
+if TYPE_CHECKING:
+    from humwatch.tasks.spectrograms.logmel import LogMel
+
+_log = logging.getLogger(__name__)
+
+ARRAY = "logmel"
+GONE = str(Reason.SOURCE_GONE)
+
+
+@dataclass(frozen=True)
+class SpectrogramBlock:
+    """What a worker needs to fill one block."""
+
+    lake_uri: str
+    part: Part
+    rows: range
+    skipped_rows: frozenset[int]
+    max_member_bytes: int
+    spectrogram: SpectrogramSettings
+    health: HealthSettings
+
+    @property
+    def store(self) -> PartStore:
+        """The store the block belongs to."""
+        return self.part.store("spectrograms", spectrogram_key(self.spectrogram))
+
+
+@dataclass(frozen=True)
+class SpectrogramUnit:
+    """Blocks of one part that are filled together: in one pass over the archive that they share, or just one."""
+
+    blocks: tuple[SpectrogramBlock, ...]
+
+    def __str__(self) -> str:
+        return f"spectrograms of {self.part}, rows {self.blocks[0].rows.start}:{self.blocks[-1].rows.stop}"
+
+    @property
+    def part(self) -> Part:
+        """The part that the blocks belong to."""
+        return self.blocks[0].part
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What became of a unit: how many recordings were decoded, and the sources (URIs) that are gone."""
+
+    decoded: int
+    gone: frozenset[str]
+
+
+def begin_store(
+    lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, layout: StoreSettings
+) -> None:
+    """Write the schema of a part's spectrograms: (recording, mel, frame) in dB, NaN where there is nothing."""
+    key = spectrogram_key(spectrogram)
+    schema = ArraySchema(
+        name=ARRAY,
+        dimensions=("recording", "mel", "frame"),
+        shape=(table.num_rows, spectrogram.n_mels, FRAMES_PER_SHARD),
+        block=(layout.block_of(table.num_rows), spectrogram.n_mels, FRAMES_PER_SHARD),
+        chunk_recordings=layout.chunk_recordings,
+        dtype=spectrogram.dtype,
+        attributes={
+            "units": "dB",
+            "long_name": "log-mel spectrogram",
+            "frame_s": spectrogram.hop_samples / spectrogram.sample_rate_hz,
+        },
+    )
+    coordinates = {name: table[name].to_pylist() for name in ("recording_id", "machine_id")}
+    create_store(lake, part.store("spectrograms", key).zarr_path, schema, coordinates, spectrogram.model_dump())
+
+
+def units_of(blocks: Iterable[SpectrogramBlock], table: pa.Table) -> list[SpectrogramUnit]:
+    """Return the units of work that blocks of a part make: each block, or all that lie in one compressed archive.
+
+    Such an archive can only be streamed from its start, so its blocks are filled in one pass.
+    """
+
+    def shared(block: SpectrogramBlock) -> object:
+        rows = table.slice(block.rows.start, len(block.rows))
+        archives = set(zip(rows["source_uri"].to_pylist(), rows["compression"].to_pylist(), strict=True))
+        uri, compression = archives.pop()
+        return uri if not archives and compression == "gzip_stream" else block.rows.start
+
+    return [SpectrogramUnit(tuple(group)) for _, group in groupby(blocks, key=shared)]
+
+
+def fill_blocks(unit: SpectrogramUnit) -> Filled:
+    """Decode the recordings of a unit of work; write each block's shard, then its receipt.
+
+    A recording that cannot be decoded is a row with a reason; the others go on.
+
+    Raises:
+        SourceForbidden, StorageUnavailable: no bytes can be read at all.
+    """
+    readable = [_readable(block) for block in unit.blocks]
+    contents = read_members([member for members in readable for member in members], unit.blocks[0].max_member_bytes)
+    filled = [
+        _fill_block(block, members, islice(contents, len(members)))
+        for block, members in zip(unit.blocks, readable, strict=True)
+    ]
+    return Filled(sum(one.decoded for one in filled), frozenset().union(*(one.gone for one in filled)))
+
+
+def try_blocks(unit: SpectrogramUnit) -> tuple[Part, Filled | TerminalError]:
+    """Fill a unit of work; an error in reading its bytes is returned, so that other parts go on."""
+    try:
+        return unit.part, fill_blocks(unit)
+    except StorageFull:
+        raise  # nothing that follows could be kept either
+    except TerminalError as error:
+        return unit.part, error
+
+
+def _rows(block: SpectrogramBlock) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = (
+        _part_of(block.lake_uri, block.part).slice(block.rows.start, len(block.rows)).to_pylist()
+    )
+    return rows
+
+
+def _readable(block: SpectrogramBlock) -> dict[Member, int]:
+    """Return the members to read, each with its place in the block.
+
+    Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
+    """
+    return {
+        member_of(row): index
+        for index, row in enumerate(_rows(block))
+        if row["reason"] is None and block.rows.start + index not in block.skipped_rows
+    }
+
+
+def _fill_block(
+    block: SpectrogramBlock, readable: Mapping[Member, int], contents: Iterable[tuple[Member, bytes | ReadProblem]]
+) -> Filled:
+    lake, rows = Lake(block.lake_uri), _rows(block)
+    health = [_nothing(row["recording_id"]) for row in rows]
+    spectrograms: dict[int, np.ndarray] = {}
+    for member, data in contents:
+        index = readable[member]
+        try:
+            if isinstance(data, ReadProblem):
+                raise Rejected(data.reason, data.detail)  # noqa: TRY301 - one way out for all rejections
+            count_bytes(len(data))
+            facts, values = _analyse(data, block.spectrogram, block.health)
+        except Rejected as rejected:
+            health[index] |= {"status": "rejected", "reason": str(rejected.reason), "detail": rejected.detail}
+            continue
+        except Exception as error:
+            error.add_note(f"at recording {rows[index]['recording_id']}: {member.path}")
+            raise
+        health[index] |= facts
+        if values is not None:
+            spectrograms[index] = values
+    length = max((values.shape[1] for values in spectrograms.values()), default=0)
+    shard = np.full((len(rows), block.spectrogram.n_mels, length), np.nan, dtype=block.spectrogram.dtype)
+    for index, values in spectrograms.items():
+        shard[index, :, : values.shape[1]] = values
+    if length:
+        write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
+    create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
+    gone = [row["source_uri"] for row, facts in zip(rows, health, strict=True) if facts.get("reason") == GONE]
+    return Filled(len(readable) - len(gone), frozenset(gone))
+
+
+def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:
+    """Join the receipts into the part's health table, finish its store and mark it; False when another writer did.
+
+    Raises:
+        NotComplete: a block has left no receipt.
+    """
+    key = spectrogram_key(spectrogram)
+    store = part.store("spectrograms", key)
+    health = _read_receipts(lake, store)
+    if present(lake, [store.mark_path])[0]:
+        # Another run was first and has dropped the receipts; this one may have touched the store since.
+        health = read_health(lake, part, key)
+    if health["recording_id"].to_pylist() != table["recording_id"].to_pylist():
+        raise NotComplete(f"{lake.uri_of(store.zarr_path)} has blocks without a receipt")
+    create_table(lake, part.health_path(key), health)
+    for path, reason, detail in zip(table["path"], health["reason"], health["detail"], strict=True):
+        if reason.is_valid:
+            _log.info("%s is rejected: %s %s", path, reason, detail if detail.is_valid else "")
+    n_frames = health["n_frames"].to_numpy()
+    finish_store(lake, store.zarr_path, ARRAY, n_frames, max(1, int(n_frames.max(initial=0))))
+    return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
+
+
+def read_health(lake: Lake, part: Part, key: str) -> pa.Table:
+    """Return a complete part's health in row order."""
+    return read_table(lake, part.health_path(key), HEALTH)
+
+
+def _read_receipts(lake: Lake, store: PartStore) -> pa.Table:
+    try:
+        return read_tables(lake, store.list_receipts(lake), HEALTH)
+    except SourceNotFound:
+        return HEALTH.empty_table()
+
+
+@functools.lru_cache(maxsize=4)
+def _part_of(lake_uri: str, part: Part) -> pa.Table:
+    """Return a part's recordings; a worker takes many blocks of one part, which never changes."""
+    return read_part(Lake(lake_uri), part)
+
+
+def _nothing(recording_id: str) -> dict[str, object]:
+    return {"recording_id": recording_id, "status": "accepted", "n_frames": 0}
+
+
+def _analyse(
+    data: bytes, settings: SpectrogramSettings, health: HealthSettings
+) -> tuple[dict[str, object], np.ndarray | None]:
+    audio = decode(data)
+    signal = select_channel(audio, settings.channel)
+    facts: dict[str, object] = asdict(measure(audio, signal, health))
+    facts["resampled"] = audio.sample_rate_hz != settings.sample_rate_hz
+    if not np.isfinite(signal).all():
+        return facts | {"status": "rejected", "reason": str(Reason.NOT_FINITE)}, None
+    values = _log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz))
+    return facts | {"n_frames": values.shape[1]}, values
+
+
+@functools.lru_cache(maxsize=2)
+def _log_mel(settings: SpectrogramSettings) -> LogMel:
+    # It imports torch, which takes seconds that only workers should pay.
+    from humwatch.tasks.spectrograms.logmel import LogMel  # noqa: PLC0415
+
+    return LogMel(settings)
