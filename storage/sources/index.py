@@ -16,6 +16,9 @@ from humwatch.storage.sources.member import ManifestFile, Member
 
 Contents = tuple[list[Member], list[ManifestFile]]
 
+# Of what a listing says of a member: another one finds no index of before.
+_LISTING_VERSION = 2
+
 
 def indexed(
     lake: Lake, uri: str, path: str, state: str, extensions: Collection[str], max_member_bytes: int,
@@ -27,7 +30,8 @@ def indexed(
     a second look at a source cheap. The index may be deleted at any time.
     """
     columns = [field.name for field in fields(Member)]
-    index = f"sources/{digest([uri, path, state, sorted(extensions), max_member_bytes, columns], 16)}.json.gz"
+    looked = [_LISTING_VERSION, uri, path, state, sorted(extensions), max_member_bytes, columns]
+    index = f"sources/{digest(looked, 16)}.json.gz"
     kept = None
     with suppress(SourceNotFound):
         kept = json.loads(gzip.decompress(lake.read(index)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -156,6 +158,26 @@ def _list_archive(file: _File, extensions: Collection[str], max_member_bytes: in
     if index is None or not _tells_change(file.info):
         return look()
     return indexed(index, file.uri, file.path, _state(file.info), extensions, max_member_bytes, look)
+
+
+def list_again(uri: str, extensions: Collection[str], max_member_bytes: int) -> dict[str, Member]:
+    """Return by name where the recordings of an archive lie now, each name's first.
+
+    Raises:
+        SourceNotFound, SourceForbidden, StorageUnavailable: the archive cannot be accessed.
+        SourceUnreadable: it is broken.
+    """
+    info = _root(uri).info
+    version = _state(info) if _tells_change(info) else uuid.uuid4().hex
+    return _listed(uri, version, frozenset(extensions), max_member_bytes)
+
+
+@functools.lru_cache(maxsize=2)  # batch after batch of one archive asks
+def _listed(uri: str, version: str, extensions: frozenset[str], max_member_bytes: int) -> dict[str, Member]:  # noqa: ARG001 - of the archive
+    places: dict[str, Member] = {}
+    for member in _look_into(_root(uri), extensions, max_member_bytes)[0]:
+        places.setdefault(member.member, member)
+    return places
 
 
 def _look_into(file: _File, extensions: Collection[str], max_member_bytes: int) -> Contents:

@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
+from tarfile import BLOCKSIZE
 
 from fsspec import AbstractFileSystem
 
 from humwatch.storage.errors import SourceNotFound, SourceUnreadable
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.storage.reasons import EXPLANATIONS, Reason
-from humwatch.storage.sources.member import Member, ReadProblem
-from humwatch.storage.sources.tar_archive import stream_tar
-from humwatch.storage.sources.zip_archive import checked, unzip
+from humwatch.storage.sources.listing import list_again
+from humwatch.storage.sources.member import Member, ReadProblem, archive_suffix
+from humwatch.storage.sources.tar_archive import names_tar_member, stream_tar
+from humwatch.storage.sources.zip_archive import checked, names_zip_member, unzip
 
 MAX_READ_BYTES = 64 << 20
 """Members are fetched in groups of this many bytes at most, so this bounds one request; a larger member comes alone."""
@@ -108,11 +110,43 @@ def _read_batch(members: Sequence[Member], max_member_bytes: int) -> Iterator[tu
                 data = fs.cat_file(path)
             yield member, _plain(data, member, max_member_bytes)
         return
-    pieces: dict[Member, memoryview] = {}
-    for span in _spans(members):
-        pieces.update(_fetch(fs, path, uri, span))
+    pieces = _fetch_all(fs, path, uri, members)
+    unseen = [member for member in members if not _is_named(pieces[member], member)]
+    places = _places_now(unseen, max_member_bytes) if unseen else {}
+    moved = {member: place for member, place in places.items() if place is not None and _range(place) != _range(member)}
+    pieces |= {member: _fetch_all(fs, path, uri, [place])[place] for member, place in moved.items()}
     for member in members:
-        yield member, _unpack(pieces[member], member, max_member_bytes)
+        place = places.get(member, member)
+        if place is None:
+            yield (
+                member,
+                ReadProblem(Reason.SOURCE_GONE, "the archive is another by now, without these bytes under its name"),
+            )
+        else:
+            yield member, _unpack(pieces[member], place, max_member_bytes)
+
+
+def _is_named(data: memoryview, member: Member) -> bool:
+    """Whether the bytes at a member's place are seen to be that member: places hold for one version of an archive."""
+    return (names_tar_member if _in_tar(member) else names_zip_member)(data, member)
+
+
+def _places_now(unseen: Sequence[Member], max_member_bytes: int) -> dict[Member, Member | None]:
+    """Return where members lie in the archive as it is now, None for one that it does not hold with the same bytes.
+
+    An archive that cannot be listed is damaged rather than replaced: nothing is said of it, and each member's bytes
+    are judged where they were.
+    """
+    extensions = frozenset(member.member.rpartition(".")[2].lower() for member in unseen)
+    try:
+        now = list_again(unseen[0].source_uri, extensions, max_member_bytes)
+    except SourceUnreadable:
+        return {}
+    places = {member: now.get(member.member) for member in unseen}
+    return {
+        member: place if place is not None and place.content_tag == member.content_tag else None
+        for member, place in places.items()
+    }
 
 
 def _spans(members: Sequence[Member]) -> list[_Span]:
@@ -133,6 +167,13 @@ def _spans(members: Sequence[Member]) -> list[_Span]:
     return spans
 
 
+def _fetch_all(fs: AbstractFileSystem, path: str, uri: str, members: Sequence[Member]) -> dict[Member, memoryview]:
+    pieces: dict[Member, memoryview] = {}
+    for span in _spans(members):
+        pieces.update(_fetch(fs, path, uri, span))
+    return pieces
+
+
 def _fetch(fs: AbstractFileSystem, path: str, uri: str, span: _Span) -> dict[Member, memoryview]:
     with source_errors(uri):
         data = fs.cat_file(path, start=span.start, end=span.end)
@@ -146,8 +187,9 @@ def _fetch(fs: AbstractFileSystem, path: str, uri: str, span: _Span) -> dict[Mem
 
 
 def _unpack(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
-    # Of the members with a range, exactly those of zip archives have a CRC.
-    return checked(bytes(data), member) if member.crc32 is None else unzip(data, member, max_member_bytes)
+    if _in_tar(member):
+        return checked(bytes(data[BLOCKSIZE:]), member)
+    return unzip(data, member, max_member_bytes)
 
 
 def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
@@ -157,7 +199,13 @@ def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadPr
 
 
 def _range(member: Member) -> tuple[int, int]:
-    return member.byte_start or 0, member.byte_end or 0
+    """Return what to fetch of an archive: of a tar also the header block before the member, which names it."""
+    start, end = member.byte_start or 0, member.byte_end or 0
+    return (start - BLOCKSIZE if _in_tar(member) else start), end
+
+
+def _in_tar(member: Member) -> bool:
+    return archive_suffix(member.source_uri.partition("?")[0]).lower() == ".tar"
 
 
 def _fetched_bytes(member: Member) -> int:

@@ -65,8 +65,10 @@ def list_tar(
             if info.isdir():
                 continue
             if is_recording(name, extensions):
-                content = archive.extractfile(info) if compressed and info.isreg() else None
-                crc32 = _crc32(content) if content is not None and info.size <= max_member_bytes else None
+                # A time that says nothing (tars made reproducibly have 0) leaves the contents to tell of a change.
+                is_read = info.isreg() and info.size <= max_member_bytes and (compressed or not info.mtime)
+                content = archive.extractfile(info) if is_read else None
+                crc32 = _crc32(content) if content is not None else None
                 members.append(_member(info, name, crc32, uri, path, max_member_bytes, compressed=compressed))
             elif is_manifest(name) and info.isreg():
                 data = cast(IO[bytes], archive.extractfile(info)).read(MAX_MANIFEST_BYTES + 1)
@@ -109,6 +111,18 @@ def stream_tar(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Mem
         turn = next(queue, None)
 
 
+def names_tar_member(data: memoryview, member: Member) -> bool:
+    """Whether `data`, from the header block before a member's bytes on, is seen to be that member.
+
+    False also where a header cannot tell: names that are long or not ASCII stand in blocks of their own before it.
+    """
+    try:
+        info = tarfile.TarInfo.frombuf(bytes(data[: tarfile.BLOCKSIZE]), "utf-8", "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    return info.isreg() and info.size == member.size_bytes and clean_name(info.name) == member.member
+
+
 @contextmanager
 def _opened(file: IO[bytes], *, compressed: bool) -> Iterator[tuple[tarfile.TarFile, _LastRead]]:
     """Open a tar archive; `r:` only ever seeks forward here, so a gzip stream is read once."""
@@ -141,7 +155,7 @@ def _crc32(content: IO[bytes]) -> int:
 def _member(
     info: tarfile.TarInfo, name: str, crc32: int | None, uri: str, path: str, max_member_bytes: int, *, compressed: bool
 ) -> Member:
-    # Without a checksum the modification time is the best sign of change the header holds.
+    # Without a checksum the modification time is the best sign of change the header holds. See `list_tar` for time 0.
     tag = f"crc32-{crc32:08x}-{info.size:x}" if crc32 is not None else f"mtime-{info.mtime}-{info.size:x}"
     return Member(
         source_uri=uri,

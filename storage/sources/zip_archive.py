@@ -34,6 +34,7 @@ from humwatch.storage.sources.member import (
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _LONGEST_HEADER = _LOCAL_HEADER.size + 2 * 0xFFFF  # the fixed part, a name and an extra field
+_UTF_8, _CRC_COMES_LATER = 0x800, 0x8
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # traditional, strong, and masked central directory
 _COMPRESSIONS: dict[int, Compression] = {zipfile.ZIP_STORED: "none", zipfile.ZIP_DEFLATED: "deflate"}
 _ONLY_DISK = {0, 0xFFFF}
@@ -88,6 +89,17 @@ def unzip(data: memoryview, member: Member, max_member_bytes: int) -> bytes | Re
     if isinstance(unpacked, ReadProblem):
         return unpacked
     return checked(unpacked, member)
+
+
+def names_zip_member(data: memoryview, member: Member) -> bool:
+    """Whether `data` begins with this member's local header, with the checksum that was listed where it has one."""
+    if len(data) < _LOCAL_HEADER.size:
+        return False
+    signature, _, flags, _, _, _, crc32, _, _, name_bytes, _ = _LOCAL_HEADER.unpack_from(data)
+    name = bytes(data[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_bytes])
+    text = name.decode("utf-8" if flags & _UTF_8 else "cp437", "replace")
+    same_bytes = flags & _CRC_COMES_LATER or crc32 == member.crc32
+    return bool(signature == b"PK\3\4" and clean_name(text) == member.member and same_bytes)
 
 
 def checked(data: bytes, member: Member) -> bytes | ReadProblem:

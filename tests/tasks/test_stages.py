@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 import xarray as xr
-from lakes import build, small, with_settings
+from lakes import all_scores, build, small, with_settings
 from recordings import RATE_HZ, machine, tone, wav, write_zip
 from sources_helpers import CountedFileSystem, counted, tar_bytes
 
@@ -432,3 +432,37 @@ def test_progress_counts_the_blocks_of_each_stage(archive, tmp_path):
 def test_the_archive_the_tests_are_about_has_what_they_say(archive):
     with zipfile.ZipFile(archive) as source:
         assert len(source.namelist()) == 13
+
+
+@pytest.mark.parametrize("suffix", ["tar", "zip"])
+def test_an_archive_written_again_after_it_was_taken_in_gives_what_a_fresh_lake_gives(tmp_path, suffix):
+    """The old members keep name, size and time, but lie elsewhere in the file."""
+    archive = tmp_path / f"plant.{suffix}"
+
+    def write(members):
+        if suffix == "tar":
+            archive.write_bytes(tar_bytes(members))
+        else:
+            write_zip(archive, members)
+
+    old = machine("pump/id_00", 6, 3, duration_s=2.0)
+    write(old)
+    work = Run(str(tmp_path / "lake"), small())
+    assert ingest_sources.fn(work, [str(archive)]).new == 9
+    write({**machine("fan/id_00", 6, 3, duration_s=2.0), **dict(reversed(old.items()))})
+    assert build(work, archive)[0] == 18
+    fresh = Run(str(tmp_path / "fresh"), small())
+    build(fresh, archive)
+    kept, expected = (all_scores(each).set_index("recording_id")["score"].sort_index() for each in (work, fresh))
+    pd.testing.assert_series_equal(kept, expected)
+
+
+def test_a_reproducible_tar_whose_contents_were_corrected_is_read_again(tmp_path):
+    archive = tmp_path / "plant.tar"
+    members = machine("pump/id_00", 6, 3, duration_s=2.0)
+    archive.write_bytes(tar_bytes(members, mtime=0))
+    work = Run(str(tmp_path / "lake"), small())
+    build(work, archive)
+    name = "pump/id_00/normal/00000002.wav"
+    archive.write_bytes(tar_bytes({**members, name: wav(tone(5, duration_s=2.0))}, mtime=0))
+    assert build(work, archive)[0] == 1
