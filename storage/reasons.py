@@ -41,7 +41,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNSUPPORTED_COMPRESSION: "the archive member uses a compression other than stored or deflate",
     Reason.TOO_LARGE: "it unpacks to more than ingest.max_member_bytes",
     Reason.EMPTY_FILE: "the file has no bytes",
-    Reason.SOURCE_GONE: "its source was not there any more; it is taken in again when an ingest lists it",
+    Reason.SOURCE_GONE: "its source was not there any more, or holds other bytes by now; it is taken in again when an "
+    "ingest lists it",
     Reason.CORRUPT: "the bytes do not match their checksum or cannot be unpacked",
     Reason.NOT_AUDIO: "the bytes are not a WAV or FLAC file",
     Reason.TRUNCATED: "the file ends before the samples its header promises",

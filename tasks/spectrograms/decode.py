@@ -65,8 +65,18 @@ def decode(data: bytes) -> Audio:
 
     Raises:
         Rejected: EMPTY_FILE, NOT_AUDIO, TRUNCATED, CORRUPT, NO_CHANNELS, NO_SAMPLES, or TOO_LARGE for a FLAC that
-            unpacks to more than 2**28 samples and more than 64 a byte.
+            unpacks to more than 2**28 samples and more than 64 a byte. Whatever else a decoder raises is CORRUPT: one
+            file that nobody foresaw costs its own row.
     """
+    try:
+        return _decode(data)
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:
+        raise Rejected(Reason.CORRUPT, f"the decoder failed: {type(error).__name__}: {error}") from error
+
+
+def _decode(data: bytes) -> Audio:
     if not data:
         raise Rejected(Reason.EMPTY_FILE, "0 bytes")
     is_wav = data[:4] in _WAV_MAGICS and b"WAVE".startswith(data[8:12])
@@ -194,7 +204,8 @@ def _read(file: Any, max_samples: int) -> npt.NDArray[np.float32]:
     if file.frames == _OPEN_ENDED_FRAMES:
         return _read_open_ended(file, max_samples)
     _check_size(file.frames * file.channels, max_samples)
-    samples: npt.NDArray[np.float32] = file.read(dtype="float32", always_2d=True)
+    # By number: without one soundfile refuses what libsndfile cannot seek in, such as GSM 6.10.
+    samples: npt.NDArray[np.float32] = file.read(file.frames, dtype="float32", always_2d=True)
     return samples
 
 

@@ -466,3 +466,30 @@ def test_a_reproducible_tar_whose_contents_were_corrected_is_read_again(tmp_path
     name = "pump/id_00/normal/00000002.wav"
     archive.write_bytes(tar_bytes({**members, name: wav(tone(5, duration_s=2.0))}, mtime=0))
     assert build(work, archive)[0] == 1
+
+
+@pytest.mark.parametrize("container", ["zip", "tar", "tar.gz", "folder"])
+def test_a_decoder_that_fails_costs_its_recording_alone_in_every_container(tmp_path, monkeypatch, container):
+    odd = "fan/id_00/normal/odd.wav"
+    members = {**machine("fan/id_00", 2, 1, duration_s=2.0), odd: wav(tone(1, duration_s=2.0), subtype="PCM_24")}
+    source = tmp_path / (f"plant.{container}" if container != "folder" else "plant")
+    if container == "zip":
+        write_zip(source, members)
+    elif container == "folder":
+        for name, data in members.items():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes(data)
+    else:
+        source.write_bytes(tar_bytes(members, mode="w:gz" if container == "tar.gz" else "w"))
+
+    def broken(*_args, **_options):
+        raise ZeroDivisionError("in the decoder")
+
+    monkeypatch.setattr(soundfile, "SoundFile", broken)  # 16-bit PCM is read without it
+    work = Run(str(tmp_path / "lake"), small())
+    ingest_sources.fn(work, [str(source)])
+    assert compute_spectrograms.fn(work).errors == ()
+    rows = work.catalog().recordings
+    reasons = dict(zip(rows["path"].str.rpartition("/")[2], rows["reason"], strict=True))
+    assert reasons.pop("odd.wav") == "corrupt"
+    assert set(reasons.values()) == {None}

@@ -62,6 +62,28 @@ def test_equals_soundfile(container, subtype, endian, channels):
     assert (audio.sample_rate_hz, audio.subtype) == (rate, subtype) == (44_100, subtype)
 
 
+@pytest.mark.parametrize("subtype", ["GSM610", "ULAW", "ALAW", "G721_32", "NMS_ADPCM_24"])
+def test_packed_wavs_are_what_soundfile_reads(subtype):
+    """soundfile itself refuses to read GSM 6.10 and NMS ADPCM unless it is told how many frames."""
+    data = encode("WAV", subtype, channels=1, rate=8000, n_frames=8000)
+    expected, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    audio = decode(data)
+    assert (audio.sample_rate_hz, audio.subtype) == (rate_hz, subtype)
+    np.testing.assert_array_equal(audio.samples, expected)
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC"])
+def test_whatever_a_decoder_raises_is_a_reason(container, monkeypatch):
+    def broken(*_args, **_options):
+        raise ZeroDivisionError("in the decoder")
+
+    data = encode(container, "PCM_24")
+    monkeypatch.setattr(soundfile, "SoundFile", broken)
+    with pytest.raises(Rejected, match="the decoder failed: ZeroDivisionError: in the decoder") as caught:
+        decode(data)
+    assert caught.value.reason is Reason.CORRUPT
+
+
 @pytest.mark.parametrize("container", ["WAV", "WAVEX"])
 def test_plain_16_bit_samples_are_not_copied_and_equal_all_the_same(container):
     data = encode(container, channels=8)
