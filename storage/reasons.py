@@ -12,6 +12,7 @@ class Reason(StrEnum):
     UNSAFE_PATH = "unsafe_path"
     DUPLICATE_NAME = "duplicate_name"
     CONFLICTING_NAMES = "conflicting_names"
+    UNCLEAR_MACHINE = "unclear_machine"
     ENCRYPTED = "encrypted"
     UNSUPPORTED_COMPRESSION = "unsupported_compression"
     TOO_LARGE = "too_large"
@@ -37,6 +38,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNSAFE_PATH: "the name in the archive is absolute or leaves the archive",
     Reason.DUPLICATE_NAME: "a recording of the same name was listed before it",
     Reason.CONFLICTING_NAMES: "two parts of the name or the manifest contradict each other",
+    Reason.UNCLEAR_MACHINE: "its machine would be called like a date or a key: see ingest.name_pattern",
     Reason.ENCRYPTED: "the archive member is encrypted",
     Reason.UNSUPPORTED_COMPRESSION: "the archive member uses a compression other than stored or deflate",
     Reason.TOO_LARGE: "it unpacks to more than ingest.max_member_bytes",

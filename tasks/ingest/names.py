@@ -1,5 +1,10 @@
 """Facts from the names of folders, archives and files; what a manifest or the configured expression says wins.
 
+A night is a date in a folder's or archive's name, a date that consecutive folders spell (`2026/11/21`, `2026-11/21`),
+or one of Hive's keys (`year=2026/month=11/day=21`, `dt=2026-11-21`); where folders have none, and neither a condition
+nor a split stands for the batch, it is the date in the file's name. Hive's keys `machine=`, `type=`, `site=` and their
+like name the machine. A machine that would be called like a year, a month, a day or a Hive key is refused.
+
 File names of DCASE Task 2, 2020 to 2025, as its data set pages give them; MIMII puts the condition (signal-to-noise
 ratio) into archive names (`-6_dB_fan.zip`), Zenodo record 3384388.
 """
@@ -16,7 +21,7 @@ from typing import Any, NamedTuple
 from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import archive_suffix
-from humwatch.tasks.plan.times import date_of, parse_time, strip_dates, time_of
+from humwatch.tasks.plan.times import date_of, date_of_folders, parse_time, strip_dates, time_of
 
 FACT_NAMES = (
     "site", "machine_type", "machine_id", "batch", "condition",
@@ -24,7 +29,11 @@ FACT_NAMES = (
 )  # fmt: skip
 """Columns of a manifest and, with `index`, named groups of a name pattern."""
 
-LABEL_WORDS = {"normal": "normal", "abnormal": "abnormal", "anomaly": "abnormal", "anomalous": "abnormal"}
+LABEL_WORDS = {
+    **dict.fromkeys(("normal", "ok", "good", "healthy"), "normal"),
+    **dict.fromkeys(("abnormal", "anomaly", "anomalous", "anomalies", "ng", "nok", "bad", "faulty"), "abnormal"),
+}
+"""What folders, manifests and name patterns call a label, in lower case."""
 _CHOICES = {"domain": ("source", "target"), "split": ("train", "test")}
 
 _CONDITION = re.compile(r"(-?)(?<![a-z0-9.])(\d+(?:\.\d+)?)_?dB(?![a-z0-9])", re.IGNORECASE)
@@ -43,6 +52,18 @@ _DCASE_NAMES = (
 _LABEL_NAME = re.compile(r"(?P<label>normal|abnormal|anomaly|anomalous)(?:[_-]?\d+)?", re.IGNORECASE)
 _REPEAT = re.compile(r"#\d+$")
 
+_HIVE = re.compile(r"(?P<key>[A-Za-z_]+)=(?P<value>.+)")
+_HIVE_DATES = ("year", "month", "day")
+_HIVE_NIGHTS = ("dt", "date", "night")
+_HIVE_FACTS = {
+    "site": "site", "machine_type": "machine_type", "type": "machine_type", "line": "machine_type",
+    "area": "machine_type", "machine_id": "machine_id", "machine": "machine_id", "asset": "machine_id",
+    "id": "machine_id", "sensor": "machine_id", "condition": "condition",
+}  # fmt: skip
+# What no machine type is called: a year, a month or day, a date that can be read two ways, a key of Hive.
+_NO_TYPE = re.compile(r"(?:19|20)\d\d|\d{1,2}|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[-_.]\d{4}|\w+=.*")
+_NO_ID = re.compile(r"(?:19|20)\d\d|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[-_.]\d{4}|\w+=.*")
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -53,7 +74,7 @@ class Facts:
         batch: date, else condition, else the split of DCASE names, else "all".
         condition: normal form `-6_dB`, or as given; label: normal | abnormal | None; domain: source | target | None.
         split: train | test | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
-        problem: CONFLICTING_NAMES when two sources of truth disagree.
+        problem: CONFLICTING_NAMES when two sources of truth disagree, UNCLEAR_MACHINE when its name is none.
     """
 
     site: str | None
@@ -129,6 +150,8 @@ def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Map
     known = {**_pattern_facts(path, name_pattern), **(given or {})}
     *parents, file_name = [part for part in path.split("/") if part not in {"", ".", ".."}]
     claims: dict[str, list[str]] = defaultdict(list)
+    parents, hive = _without_hive(parents)
+    parents, spread = _without_spread_date(parents)
     chain: list[_Folder] = []
     for parent in parents:
         folder = _folder(parent, claims)
@@ -145,24 +168,33 @@ def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Map
             claims[key].append(LABEL_WORDS[value.lower()] if key == "label" else value)
     claims["split"] = [split.lower() for split in claims["split"] if split.lower() in _CHOICES["split"]]
     claims["domain"] = [domain.lower() for domain in claims["domain"]]
-    facts = {key: values[-1] for key, values in claims.items() if values} | known
+    facts = {key: values[-1] for key, values in claims.items() if values} | hive | known
+    recorded_at = known["recorded_at"] if "recorded_at" in known else time_of(stem)
+    machine_type, machine_id = facts.get("machine_type") or machine_type or "unknown", facts.get("machine_id") or "all"
+    unclear = ("machine_type" not in known and _NO_TYPE.fullmatch(machine_type)) or (
+        "machine_id" not in known and _NO_ID.fullmatch(machine_id)
+    )
     return Facts(
         site=facts.get("site"),
-        machine_type=facts.get("machine_type") or machine_type or "unknown",
-        machine_id=facts.get("machine_id") or "all",
+        machine_type=machine_type,
+        machine_id=machine_id,
         batch=facts.get("batch")
+        or spread
         or next((date for parent in reversed(parents) if (date := date_of(parent))), None)
         or facts.get("condition")
         or (facts.get("split") if dcase else None)
+        or (recorded_at.date().isoformat() if recorded_at else date_of(stem))
         or "all",
         condition=facts.get("condition"),
         domain=facts.get("domain"),
         label=facts.get("label"),
         split=facts.get("split"),
-        recorded_at=known["recorded_at"] if "recorded_at" in known else time_of(stem),
+        recorded_at=recorded_at,
         attributes=facts.get("attributes"),
         problem=Reason.CONFLICTING_NAMES
         if any(len(set(values)) > 1 for key, values in claims.items() if key not in known)
+        else Reason.UNCLEAR_MACHINE
+        if unclear
         else None,
     )
 
@@ -183,6 +215,28 @@ def file_key(path: str, name_pattern: re.Pattern[str] | None = None) -> str:
     for parent in parents:
         inner = [] if archive_suffix(parent) else [*inner, _strip_conditions(parent)]
     return "/".join([*filter(None, inner), file_name])
+
+
+def _without_hive(parents: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the folders that are no `key=value` of Hive, and what those say: facts, a date as `batch`."""
+    found = {part: (match["key"].lower(), match["value"]) for part in parents if (match := _HIVE.fullmatch(part))}
+    keys = dict(found.values())
+    facts = {_HIVE_FACTS[key]: value for key, value in keys.items() if key in _HIVE_FACTS}
+    pieces = [keys[key].zfill(2) for key in _HIVE_DATES if key in keys]
+    night = date_of_folders(pieces) or next((date_of(keys[key]) for key in _HIVE_NIGHTS if key in keys), None)
+    if night:
+        facts["batch"] = night
+    understood = {*_HIVE_FACTS, *(_HIVE_DATES if len(pieces) == len(_HIVE_DATES) else ()), *_HIVE_NIGHTS}
+    return [part for part in parents if part not in found or found[part][0] not in understood], facts
+
+
+def _without_spread_date(parents: list[str]) -> tuple[list[str], str | None]:
+    """Return the folders without the innermost two or three that spell a date, and the date."""
+    for length in (3, 2):
+        for start in range(len(parents) - length, -1, -1):
+            if date := date_of_folders(parents[start : start + length]):
+                return parents[:start] + parents[start + length :], date
+    return parents, None
 
 
 def _folder(parent: str, claims: dict[str, list[str]]) -> _Folder:

@@ -1,33 +1,57 @@
-"""Dates and times in names: `2026-11-21`, `20261121`, `20261121T020000Z`, `2026-11-21_02-00-00`."""
+"""Dates and times in names, as people and recorders write them.
+
+Dates: `2026-11-21`, `2026_11_21`, `20261121`, where letters do not touch the digits (`SMU20210423` is a serial number);
+as folders also `21.11.2026`, and `21-11-2026` or `11-21-2026` where only one reading is a date.
+Times: a date with `T`, `_`, `-` or a space before the clock, `02-00-00` or `020000`, and perhaps a zone (`Z`, `+0100`,
+`-05:00`; after a `T` also `-0500`); `20261121020000`; `2026_11_21_02_00_00`. Of two times in a name, as some recorders
+write start and end, the first counts if it is the earlier one.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 
-_DAY = r"(?P<year>(?:19|20)\d\d)(?P<dash>-?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
-_DATE = re.compile(rf"(?<!\d){_DAY}(?!\d)")
+_DAY = r"(?P<year>(?:19|20)\d\d)(?P<dash>[-_]?)(?P<month>\d\d)(?P=dash)(?P<day>\d\d)"
+_DATE = re.compile(rf"(?<![0-9A-Za-z]){_DAY}(?=$|[^0-9A-Za-z]|T\d)")
 _TIME = re.compile(
-    rf"(?<!\d){_DAY}[T_ -](?P<hour>\d\d)(?P<colon>[-:_.]?)(?P<minute>\d\d)(?P=colon)(?P<second>\d\d)"
-    r"(?:[.,]\d+)?(?P<zone>Z|[+]\d\d:?\d\d|-\d\d:\d\d)?(?!\d)"
+    rf"(?<!\d){_DAY}(?P<between>[T_ -]?)(?P<hour>\d\d)(?P<colon>[-:_.]?)(?P<minute>\d\d)(?P=colon)(?P<second>\d\d)"
+    r"(?:[.,]\d+)?(?P<zone>Z|[+]\d\d:?\d\d|-\d\d:\d\d|(?<=\d)-(?:0\d|1[0-2])(?:00|15|30|45)(?![\d:]))?(?!\d)"
 )
+_DAY_AND_YEAR = re.compile(r"(?P<first>\d{1,2})(?P<dash>[-_.])(?P<second>\d{1,2})(?P=dash)(?P<year>(?:19|20)\d\d)")
+_SPREAD = re.compile(r"(?P<year>(?:19|20)\d\d)[-_/]?(?P<month>\d\d)[-_/]?(?P<day>\d\d)")
 
 
 def date_of(text: str) -> str | None:
     """Return the one calendar date in `text` as `2026-11-21`; None when there is none, or several."""
+    whole = _DAY_AND_YEAR.fullmatch(text)
+    if whole:
+        return _day_and_year(whole)
     dates = {day.isoformat() for match in _DATE.finditer(text) if (day := _day(match))}
     return dates.pop() if len(dates) == 1 else None
 
 
+def date_of_folders(folders: Sequence[str]) -> str | None:
+    """Return the date that consecutive folders spell, such as `2026`, `11`, `21` or `2026-11`, `21`; else None."""
+    match = _SPREAD.fullmatch("/".join(folders))
+    day = _day(match) if match else None
+    return day.isoformat() if day else None
+
+
 def strip_dates(text: str) -> str:
     """Return `text` without its calendar dates."""
+    if date_of(text) and _DAY_AND_YEAR.fullmatch(text):
+        return ""
     return _DATE.sub(lambda match: "" if _day(match) else match[0], text)
 
 
 def time_of(text: str) -> datetime | None:
-    """Return the one point in time in `text`, in UTC (also assumed where no zone is given); else None."""
-    times = {time for match in _TIME.finditer(text) if (time := _moment(match))}
-    return times.pop() if len(times) == 1 else None
+    """Return the one point in time in `text`, or the start of two, in UTC (also assumed where no zone is given)."""
+    times = list(dict.fromkeys(time for match in _TIME.finditer(text) if (time := _moment(match))))
+    if len(times) == 1 or (len(times) == 2 and times[0] < times[1]):
+        return times[0]
+    return None
 
 
 def parse_time(text: str) -> datetime:
@@ -46,10 +70,26 @@ def _day(match: re.Match[str]) -> date | None:
         return None
 
 
+def _day_and_year(match: re.Match[str]) -> str | None:
+    """With dots the day comes first; else the order in which alone it is a date."""
+    first, second, year = int(match["first"]), int(match["second"]), int(match["year"])
+    orders = [(second, first)] if match["dash"] == "." else [(second, first), (first, second)]
+    dates = set()
+    for month, day in orders:
+        try:
+            dates.add(date(year, month, day).isoformat())
+        except ValueError:
+            continue
+    return dates.pop() if len(dates) == 1 else None
+
+
 def _moment(match: re.Match[str]) -> datetime | None:
+    zone = match["zone"] or ""
+    if re.fullmatch(r"-\d{4}", zone) and match["between"] != "T":
+        zone = ""  # a number that follows
     clock = f"{match['year']}{match['month']}{match['day']}T{match['hour']}{match['minute']}{match['second']}"
     try:
-        return _in_utc(datetime.fromisoformat(clock + (match["zone"] or "").replace(":", "")))
+        return _in_utc(datetime.fromisoformat(clock + zone.replace(":", "")))
     except ValueError:
         return None
 

@@ -233,7 +233,7 @@ def test_file_key_by_the_pattern_s_index():
         ("20261321T020000Z", None),
         ("20261121T250000Z", None),
         ("120261121T020000Z", None),
-        ("20261121T020000Z_20261121T030000Z", None),
+        ("20261121T020000Z_20261121T030000Z", datetime(2026, 11, 21, 2, tzinfo=UTC)),
     ],
 )
 def test_times_in_names(text, time):
