@@ -132,14 +132,14 @@ def detection(
     seeds: Sequence[int], sizes: Sequence[float], settings: AlarmSettings, onset: int = 10
 ) -> Iterator[list[str]]:
     """Yield a row for each shape and size of a lasting shift of all recordings of every tenth machine."""
-    restricted_to = (1, 3, 5, 7, 10, 14, 21)
+    after_nights = (1, 3, 5, 7, 10, 14, 21)
     for shape in SHAPES[:3]:
         for size in sizes:
             delays: list[float] = []
             errors: list[int] = []
             noticed: list[float] = []
             for seed in seeds:
-                scores = scores_of(shape, np.random.default_rng(seed), COMMISSIONING + onset + max(restricted_to))
+                scores = scores_of(shape, np.random.default_rng(seed), COMMISSIONING + onset + max(after_nights))
                 shifted = slice(0, MACHINES // 10)
                 spread = scores[shifted, :COMMISSIONING].std(axis=(1, 2))
                 scores[shifted, COMMISSIONING + onset :] += size * spread[:, None, None]
@@ -155,7 +155,7 @@ def detection(
                     if np.isfinite(delay):
                         dated = verdicts[onset + int(delay) - 1].onset[machine]
                         errors.append(int(str(dated).split()[1]) - COMMISSIONING - onset)
-            shares = [f"{np.mean(np.array(delays) <= nights):.2f}" for nights in restricted_to]
+            shares = [f"{np.mean(np.array(delays) <= nights):.2f}" for nights in after_nights]
             error = "/".join(f"{value:+.0f}" for value in np.quantile(errors, (0.1, 0.5, 0.9))) if errors else ""
             yield [shape.name.partition(" ")[0], f"{size:g}", f"{np.mean(np.array(noticed) <= 1):.2f}", *shares, error]
 

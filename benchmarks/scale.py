@@ -49,6 +49,7 @@ from humwatch.flows.simulation import FleetPlan, simulate
 from humwatch.storage.inventory import take_inventory
 from humwatch.storage.lake import Lake
 from humwatch.storage.parts import create_part, list_parts
+from humwatch.storage.records import Mark
 from humwatch.storage.tables import HEALTH, RECORDINGS, create_table
 from humwatch.tasks.detectors.task import fit_models
 from humwatch.tasks.evaluation.store import evaluate
@@ -268,7 +269,7 @@ def _old_part(lake: Lake, key: str, kind: str, night: date, machines: int) -> No
     }  # fmt: skip
     health = [{"recording_id": row["recording_id"], **facts} for row in rows]
     create_table(lake, part.health_path(key), pa.Table.from_pylist(health, schema=HEALTH))
-    part.store("spectrograms", key).mark(lake, {})
+    part.store("spectrograms", key).mark(lake, Mark(part=part.part_id, recordings=len(rows), key=key))
 
 
 def look_at(lake_uri: str, night: date) -> None:
@@ -279,6 +280,7 @@ def look_at(lake_uri: str, night: date) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     seconds = []
     for _ in range(2):
+        work.refresh()
         begun = time.perf_counter()
         work.catalog()
         seconds.append(time.perf_counter() - begun)

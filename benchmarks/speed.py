@@ -48,7 +48,7 @@ from humwatch.tasks.spectrograms.logmel import LogMel
 
 RATE_HZ, DURATION_S, CHANNELS, FILES = 16_000, 10, 8, 4
 _ONE_BY_ONE = 8  # images the eager peer is timed on
-Run = Callable[[], object]
+Contender = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Row:
     stage: str
     unit: str
     peer: str
-    ours: Run
-    theirs: Run
+    ours: Contender
+    theirs: Contender
     units: int
     target: float | None = None
     note: str = ""
@@ -215,7 +215,7 @@ def limits(device: str, rounds: int) -> tuple[float, list[str]]:
                   f"reading memory: {len(memory) / reading / 1e9:.1f} GB/s"]  # fmt: skip
 
 
-def measure(contenders: dict[str, Run], rounds: int, device: str) -> dict[str, float]:
+def measure(contenders: dict[str, Contender], rounds: int, device: str) -> dict[str, float]:
     """Return the median seconds of each; they take turns, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     clock = time.process_time if device == "cpu" else time.perf_counter
@@ -265,7 +265,7 @@ def main() -> None:
         for row in rows:
             if given.only not in row.stage:
                 continue
-            contenders: dict[str, Run] = {"ours": row.ours, "theirs": row.theirs}
+            contenders: dict[str, Contender] = {"ours": row.ours, "theirs": row.theirs}
             if row.flops and given.device == "cpu":
                 square = torch.rand(1024, 1024)
                 contenders["matrix"] = lambda square=square: square @ square

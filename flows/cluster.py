@@ -44,7 +44,7 @@ class _SharedCluster:
     client: distributed.Client | None = None
 
 
-_shared: ContextVar[_SharedCluster | None] = ContextVar("_kept", default=None)
+_shared: ContextVar[_SharedCluster | None] = ContextVar("_shared", default=None)
 
 
 @contextmanager

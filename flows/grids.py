@@ -150,6 +150,7 @@ def benchmark(
             ran = pipeline(run, sources, STAGES[:-1], f"benchmark {name}")
             summary.parts.append(ran)
             columns.append(replace(column, auc=read_evaluated(run.lake, str(ran.evaluation_id), "auc")))
+            run.refresh()  # what was read of the lake need not stay for hours
     runs = [run for _, run in planned]
     ids = [str(part.evaluation_id) for part in summary.parts]
     counts = {count: getattr(summary.parts[0], count) for count in ("listed", "accepted", "rejected", "degraded")}

@@ -83,8 +83,9 @@ def running(run: Run, command: str, *, needs_backbones: bool = True) -> Iterator
 
 def _log_to_prefect_as_told() -> None:
     """Give our log Prefect's level where Prefect is told to take it: it gives extra loggers handlers and no level."""
-    if "humwatch" in PREFECT_LOGGING_EXTRA_LOGGERS.value():
-        logging.getLogger("humwatch").setLevel(PREFECT_LOGGING_LEVEL.value())
+    log = logging.getLogger("humwatch")
+    if log.level == logging.NOTSET and log.name in PREFECT_LOGGING_EXTRA_LOGGERS.value():
+        log.setLevel(PREFECT_LOGGING_LEVEL.value())
 
 
 def run_stages(summary: RunSummary, run: Run, sources: Sequence[str], stages: Sequence[StageName]) -> None:

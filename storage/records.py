@@ -2,7 +2,7 @@
 
 Every record has a `format_version`; files that were written before there was one are of version 1. A field that is
 added has a default which is true of the files that lack it, so that old lakes stay readable; fields that are not known
-here (a newer Humwatch wrote them) are left alone.
+here are ignored. A format that is newer than ours is refused, so that nothing of it is lost in writing it again.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from humwatch.storage.errors import LakeDamaged
+from humwatch.storage.errors import LakeDamaged, LakeTooNew
 from humwatch.storage.lake import Lake
 
 R = TypeVar("R", bound="Record")
+
+FORMAT_VERSION = 1
 
 
 class Record(BaseModel):
@@ -23,7 +25,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
-    format_version: int = 1
+    format_version: int = FORMAT_VERSION
 
     def encode(self) -> bytes:
         """Return it as JSON; the same record gives the same bytes."""
@@ -55,8 +57,8 @@ class Passport(Record):
         training: kind of training, as `fit.training`.
         training_recordings: ids, in the order in which the model saw them.
         calibration_scores: each one's score by a model that had not heard it, where there is one.
-        calibration_batches, calibration_domains: of the recordings behind those scores, in their order; no domains in
-            passports from before thresholds heeded them.
+        calibration_batches, calibration_domains: of the recordings behind those scores, in their order; passports
+            from before nights were judged have no batches, those from before thresholds heeded domains none of them.
         false_alarm_rate: stated rate of the threshold.
         threshold: score above which a recording is abnormal; None where the rate is not supported: `threshold_reason`.
         notes: what is less than was asked for, in words.
@@ -72,7 +74,7 @@ class Passport(Record):
     training: str
     training_recordings: list[str]
     calibration_scores: list[float]
-    calibration_batches: list[str]
+    calibration_batches: list[str] = []
     calibration_domains: list[str | None] | None = None
     false_alarm_rate: float
     threshold: float | None
@@ -162,11 +164,16 @@ def read_record(lake: Lake, path: str, kind: type[R]) -> R:
     Raises:
         SourceNotFound: it is not there.
         LakeDamaged: it is no JSON, or not what such a record must be.
+        LakeTooNew: its format is one of a newer Humwatch.
     """
     data = lake.read(path)
     try:
-        return kind.model_validate_json(data)
+        record = kind.model_validate_json(data)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise LakeDamaged(f"{lake.uri_of(path)} is damaged: {where and where + ': '}{problem['msg']}") from error
+    if record.format_version > FORMAT_VERSION:
+        newer = f"written by a newer Humwatch (format {record.format_version}): upgrade this one"
+        raise LakeTooNew(f"{lake.uri_of(path)} was {newer}")
+    return record

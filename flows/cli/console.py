@@ -14,15 +14,17 @@ from rich.table import Table
 from humwatch.tasks.execution.progress import listening
 from humwatch.tasks.frames import rows_of
 
+ERRORS = Console(stderr=True)
+"""Standard error: one console for bars and lines, so that a line is printed above the bars."""
+
 
 @contextmanager
 def live_progress(*, quiet: bool) -> Iterator[None]:
     """Show the progress of stages on standard error while the context lasts."""
-    console = Console(stderr=True)
     if quiet:
         yield
-    elif console.is_terminal:
-        with _bars(console):
+    elif ERRORS.is_terminal:
+        with _bars(ERRORS):
             yield
     else:
         with listening(_plain_line):

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
+from humwatch.flows.cli.console import ERRORS
 from humwatch.flows.presets import PresetName, load, overrides
 from humwatch.tasks.settings import Settings
 
@@ -147,10 +147,10 @@ def shared_options(command: Callable[..., R]) -> Callable[..., R]:
 
 def log_everything() -> None:
     """Show Humwatch's own log on standard error, down to single units of work."""
-    log, console = logging.getLogger("humwatch"), Console(stderr=True)
+    log = logging.getLogger("humwatch")
     handler: logging.Handler
-    if console.is_terminal:  # a line beside the progress bars
-        handler = RichHandler(console=console, show_path=False, log_time_format="%H:%M:%S")
+    if ERRORS.is_terminal:
+        handler = RichHandler(console=ERRORS, show_path=False, log_time_format="%H:%M:%S")
     else:
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

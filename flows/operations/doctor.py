@@ -78,9 +78,9 @@ def check_python(found: str) -> Check:
 def check_libraries(requirements: list[str], installed: Callable[[str], str | None]) -> Iterator[Check]:
     """Check what is installed against the package's requirements: a check for each that is not met, or one pass."""
     applicable = [
-        applicable
-        for applicable in map(Requirement, requirements)
-        if applicable.marker is None or applicable.marker.evaluate()
+        requirement
+        for requirement in map(Requirement, requirements)
+        if requirement.marker is None or requirement.marker.evaluate()
     ]
     met = True
     for requirement in applicable:

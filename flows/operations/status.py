@@ -38,8 +38,6 @@ from humwatch.tasks.plan.waiting import waiting
 _PLACE = ("site", "machine_type", "machine_id", "condition")
 _LAST = ("batch", "decision", "file", "model_version", "recorded_at", "recording_id", "score", "threshold")
 _SCORE_COLUMNS = pa.schema([SCORES.field(name) for name in dict.fromkeys((*_PLACE, *_LAST))])
-# Pointers are tiny objects: on a remote store reading them is waiting.
-_THREADS = 16
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def _finished(function: Callable[[T], R], units: Iterable[T], in_flight: int, re
 
 def _logged(unit: str, done: Done[R]) -> R:
     """Return the result of a unit. It is logged here, not where it ran: here Prefect knows whose run it is."""
-    _log.debug("%s: %.3f s, %d bytes read", unit, done.seconds, done.bytes_read)
+    _log.debug("%s: %.3f s, %d bytes of input", unit, done.seconds, done.bytes_read)
     return done.result
 
 

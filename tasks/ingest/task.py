@@ -53,13 +53,14 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
             add_listed(rows, rows_of(listing, settings.name_pattern, now))
             errors += [(source, error) for error in listing.errors]
         except TerminalError as error:
-            _log.info("%s is skipped: %s", source, error)
             errors.append((source, error))
         except TransientError as error:
             if (task_run.run_count or 0) <= ingest_sources.retries:
                 raise
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
+    for source, problem in errors:
+        _log.info("%s: what cannot be read is skipped: %s", source, problem)
     history = run.history()
     listed = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(listed["recording_id"][listed["reason"] == Reason.SOURCE_GONE])

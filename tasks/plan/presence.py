@@ -15,7 +15,9 @@ from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import PartStore
 
 # From so many objects of one kind and key on, a listing (a request for a thousand) is cheaper than asking for each.
-_WORTH_A_LISTING = 64
+# Not of stores: beside each mark lie a dozen objects of Zarr.
+_WORTH_A_LISTING = 1000
+_LISTABLE = ("scores/", "models/")
 
 
 class Derived(Protocol):
@@ -34,7 +36,11 @@ def present(lake: Lake, paths: Sequence[str]) -> list[bool]:
     by_key: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_key["/".join(path.split("/")[:2])].append(path)
-    listable = [] if lake.is_local else [key for key, of_key in by_key.items() if len(of_key) >= _WORTH_A_LISTING]
+    listable = [
+        key
+        for key, of_key in by_key.items()
+        if len(of_key) >= _WORTH_A_LISTING and key.startswith(_LISTABLE) and not lake.is_local
+    ]
     listed = {path for key in listable for path in lake.list(key)}
     asked = [path for key, of_key in by_key.items() if key not in listable for path in of_key]
     answers = zip(asked, map_concurrently(lake.exists, asked), strict=True)

@@ -11,7 +11,7 @@ from functools import cached_property
 import pyarrow as pa
 from pydantic import ValidationError
 
-from humwatch.storage.errors import BadConfiguration
+from humwatch.storage.errors import BadConfiguration, LakeDamaged
 from humwatch.storage.inventory import StoredObject, below
 from humwatch.storage.lake import Lake
 from humwatch.storage.records import Passport, read_record
@@ -32,7 +32,7 @@ class Needs:
 
     Attributes:
         lake: the lake.
-        works: the settings under each `fit.training`; they differ in nothing else.
+        runs: the settings under each `fit.training`; they differ in nothing else.
         objects: the lake's inventory.
         since: reports published and models used from then on stand.
     """
@@ -139,12 +139,12 @@ class Needs:
         ]
         if not passports:
             return everything
-        passport = read_record(self.lake, passports[0], Passport)
-        settings = {name: value for name, value in passport.settings.items() if name != "fit"}
         try:
+            passport = read_record(self.lake, passports[0], Passport)
+            settings = {name: value for name, value in passport.settings.items() if name != "fit"}
             embedding = EmbeddingSettings.model_validate(settings)
             features = {embedding.key(representation) for representation in parse(passport.backbone)}
-        except (ValidationError, BadConfiguration):
+        except (ValidationError, BadConfiguration, LakeDamaged):
             return everything
         needed = {"features": features, "spectrograms": {spectrogram_key(embedding.spectrogram)}}
         # Another version of Humwatch may have named the keys otherwise.

@@ -24,10 +24,12 @@ class _Snapshot:
 
     def __init__(self) -> None:
         self.history: History | None = None
+        self.unfinished: frozenset[Part] = frozenset()
         self.catalogs: dict[frozenset[str] | None, Catalog] = {}
 
     def clear(self) -> None:
         self.history = None
+        self.unfinished = frozenset()
         self.catalogs.clear()
 
 
@@ -101,7 +103,9 @@ class Run:
         # What is worked on needs its marks; for what only counts a listing of facts will do.
         unfinished = unfinished_parts(self.lake, self.spectrogram_key, self.history(), batches)
         if unfinished:
-            self._snapshot.history = self._load_history(unfinished)
+            unfinished |= self._snapshot.unfinished
+            self.refresh()
+            self._snapshot.unfinished, self._snapshot.history = unfinished, self._load_history(unfinished)
         kept[batches] = catalog_of(self.lake, self.history(), batches)
         return kept[batches]
 

@@ -15,10 +15,9 @@ from humwatch.tasks.plan.stores import expected_spectrograms, features_of
 
 
 def waiting(run: Run) -> dict[str, pd.Index[Any]]:
-    """Return for each stage the index, in the catalog, of the recordings in scope that wait for it.
+    """Return for each stage before models the index, in the catalog, of the recordings in scope that wait for it.
 
-    `spectrograms`: not decoded yet. `features`: not rejected, and not embedded in every representation. `score`: not
-    rejected, of a machine with a model, and without the scores of its current one.
+    `spectrograms`: not decoded yet. `features`: not rejected, and not embedded in every representation.
     """
     recordings = run.scope.recordings(run.catalog().recordings)
     good = recordings[recordings["status"] != "rejected"]
@@ -27,19 +26,12 @@ def waiting(run: Run) -> dict[str, pd.Index[Any]]:
     return {
         "spectrograms": recordings.index[recordings["status"] == "pending"],
         "features": unembedded.index,
-        "score": _unscored(run, unembedded),
     }
 
 
-def waiting_by_night(run: Run) -> dict[str, dict[str, int]]:
-    """Return how many recordings of each night in scope wait for each stage."""
-    batch = run.catalog().recordings["batch"]
-    counts = {stage: batch[index].value_counts() for stage, index in waiting(run).items()}
-    nights = sorted(run.scope.batches or batch.unique())
-    return {night: {stage: int(count.get(night, 0)) for stage, count in counts.items()} for night in nights}
-
-
-def _unscored(run: Run, unembedded: pd.DataFrame) -> pd.Index[Any]:
+def waiting_for_scores(run: Run) -> pd.Index[Any]:
+    """Return the index of the recordings in scope, of machines with a model, that its current one has not scored."""
+    unembedded = run.catalog().recordings.loc[waiting(run)["features"]]
     machines = by_machine(unembedded)
     unscored = {
         index
@@ -52,3 +44,12 @@ def _unscored(run: Run, unembedded: pd.DataFrame) -> pd.Index[Any]:
         unscored.update(index for machine in unit.versions for index in of_machine[machine].index)
     index: pd.Index[Any] = pd.Index(sorted(unscored))
     return index
+
+
+def waiting_by_night(run: Run) -> dict[str, dict[str, int]]:
+    """Return how many recordings of each night in scope wait for each stage."""
+    batch = run.catalog().recordings["batch"]
+    indices = {**waiting(run), "score": waiting_for_scores(run)}
+    counts = {stage: batch[index].value_counts() for stage, index in indices.items()}
+    nights = sorted(run.scope.batches or batch.unique())
+    return {night: {stage: int(count.get(night, 0)) for stage, count in counts.items()} for night in nights}

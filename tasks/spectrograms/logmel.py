@@ -8,10 +8,10 @@ import threading
 import numpy as np
 import numpy.typing as npt
 import torch
-from librosa.filters import mel
 from scipy.sparse import csr_array
 
 from humwatch.tasks.settings import SpectrogramSettings
+from humwatch.tasks.spectrograms.mel import mel_filters
 
 _PIECE_FRAMES = 160  # frames transformed at once: they stay in the cache
 _AMIN = 1e-10
@@ -29,15 +29,8 @@ class LogMel:
         self._buffers = _Buffers(settings.n_fft, settings.hop_samples)
         # Transforms run in float64 as in librosa: float32 is 1e-3 dB off in the quiet bands beside a tone.
         self._window = torch.hann_window(settings.n_fft, dtype=torch.float64)  # periodic
-        bands = mel(
-            sr=settings.sample_rate_hz,
-            n_fft=settings.n_fft,
-            n_mels=settings.n_mels,
-            fmin=settings.fmin_hz,
-            fmax=settings.fmax_hz,
-        )
         # A mel band is a few bins wide: a dense product would be 97 % zeros.
-        self._mel = csr_array(bands)
+        self._mel = csr_array(mel_filters(settings))
 
     def __reduce__(self) -> tuple[type[LogMel], tuple[SpectrogramSettings]]:
         return LogMel, (self._settings,)

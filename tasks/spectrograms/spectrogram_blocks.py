@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
@@ -30,8 +29,6 @@ from humwatch.tasks.spectrograms.health import measure
 
 if TYPE_CHECKING:
     from humwatch.tasks.spectrograms.logmel import LogMel
-
-_log = logging.getLogger(__name__)
 
 ARRAY = "logmel"
 GONE = str(Reason.SOURCE_GONE)
@@ -209,9 +206,6 @@ def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: Spectrogra
     if health["recording_id"].to_pylist() != table["recording_id"].to_pylist():
         raise NotComplete(f"{lake.uri_of(store.zarr_path)} has blocks without a receipt")
     create_table(lake, part.health_path(key), health)
-    for path, reason, detail in zip(table["path"], health["reason"], health["detail"], strict=True):
-        if reason.is_valid:
-            _log.info("%s is rejected: %s %s", path, reason, detail if detail.is_valid else "")
     n_frames = health["n_frames"].to_numpy()
     finish_store(lake, store.zarr_path, ARRAY, n_frames, max(1, int(n_frames.max(initial=0))))
     return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))

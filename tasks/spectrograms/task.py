@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -42,8 +43,10 @@ def compute_spectrograms(run: Run) -> SpectrogramSummary:
     Recordings whose source is gone are rejected, so that the others of their part can go on.
     """
     lake, settings = run.lake, run.settings
-    stores = missing(lake, expected_spectrograms(run))
-    rows = run.history().rows
+    expected = expected_spectrograms(run)
+    stores = missing(lake, expected)
+    history = run.history()
+    rows = history.rows
     rows = rows[rows["part_id"].isin({store.part.part_id for store in stores})]
     current = {part_id: frozenset(of_part) for part_id, of_part in rows.groupby("part_id")["row"]}
     tables = {store.part: read_part(lake, store.part) for store in stores}
@@ -61,15 +64,27 @@ def compute_spectrograms(run: Run) -> SpectrogramSummary:
     for part, table in tables.items():
         if part not in failed:
             finish_part(lake, part, table, settings.spectrogram)
-    if stores:
+    # Or another run has finished a part since the history was read.
+    if stores or any(store.part not in history.decoded for store in expected):
         run.refresh()
-    finished = frozenset(part.batch for part in tables if part not in failed)
+    finished = [part for part in tables if part not in failed]
+    _log_rejected(run, {part.part_id: tables[part] for part in finished})
     errors: list[tuple[str, TerminalError]] = [
         (uri, SourceNotFound(f"{uri}: not found; its recordings are rejected until an ingest lists them again"))
         for uri in sorted(gone)
     ]
     errors += [(part.table_path, error) for part, error in failed.items()]
-    return SpectrogramSummary(decoded, finished, tuple(errors))
+    return SpectrogramSummary(decoded, frozenset(part.batch for part in finished), tuple(errors))
+
+
+def _log_rejected(run: Run, tables: Mapping[str, pa.Table]) -> None:
+    """Log the recordings of some parts that are rejected, whoever rejected them: listing, decoding or the verdict."""
+    if not (tables and _log.isEnabledFor(logging.INFO)):
+        return
+    rows = run.history().rows
+    rejected = rows[(rows["status"] == "rejected") & rows["part_id"].isin(tables)]
+    for part_id, row, reason in rejected[["part_id", "row", "reason"]].itertuples(index=False):
+        _log.info("%s is rejected: %s", tables[part_id]["path"][row], reason)
 
 
 def _units(run: Run, expected: SpectrogramStore, table: pa.Table, current: frozenset[int]) -> list[SpectrogramUnit]:

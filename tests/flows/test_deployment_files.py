@@ -21,7 +21,7 @@ from humwatch.flows.presets import load
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 COMPOSE = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
-PREFECT_VARIABLES = {"PYTHONSAFEPATH", *_get_settings_fields(Settings)}
+PREFECT_VARIABLES = set(_get_settings_fields(Settings))
 OWN = {"HUMWATCH_LAKE", "HUMWATCH_SOURCES", "HUMWATCH_TIME_ZONE", "HUMWATCH_IMAGE"}
 
 

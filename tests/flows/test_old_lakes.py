@@ -1,8 +1,9 @@
 """Lakes that earlier commits wrote (tests/data/build_lake.py) are read with nothing computed again."""
 
+import os
 import sys
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,15 @@ def test_its_records_say_what_they_said(lakes):
     assert read_summary(run.lake, latest.report_id).night == NIGHTS[-1]
 
 
-def test_nothing_of_it_is_deleted_that_is_needed(lakes):
-    run = night_run(str(lakes / "fleet"), None, None, options(FLEET).preset, options(FLEET).overrides())
-    groups = plan_pruning(run, 30, datetime(2026, 1, 7, tzinfo=UTC)).groups()
-    assert {group.path.split("/")[0] for group in groups} <= {"scores"}
+def test_pruning_it_leaves_what_its_runs_need(lakes):
+    lake = lakes / "fleet"
+    for path in lake.rglob("*"):
+        os.utime(path, (0, 0))  # long ago: nothing is kept for being new
+    chosen = options(FLEET)
+    run = night_run(str(lake), None, None, chosen.preset, chosen.overrides())
+    pruning = plan_pruning(run, 30, datetime(2026, 6, 1, tzinfo=UTC))
+    assert {group.path.split("/")[0] for group in pruning.groups()} == {"scores"}
+    pruning.carry_out(run.lake)
+    tonight = night_run(str(lake), date.fromisoformat(NIGHTS[-1]), None, chosen.preset, chosen.overrides())
+    assert work_of(tonight) == (0, 0, 0, 0)
+    assert all(status.models for status in machine_statuses(tonight))

@@ -5,7 +5,7 @@ import json
 import pytest
 from passports import gate, passport
 
-from humwatch.storage.errors import LakeDamaged
+from humwatch.storage.errors import LakeDamaged, LakeTooNew
 from humwatch.storage.lake import Lake
 from humwatch.storage.records import Gate, Latest, Mark, Passport, Pointer, PublishedSummary, read_record
 
@@ -39,7 +39,7 @@ def test_a_record_comes_back_as_it_was(lake, record):
         (Mark, {"key": "logmel", "part": "a", "recordings": 3}),
         (Pointer, {"version": "v1", "previous": None}),
         (Passport, {name: value for name, value in json.loads(passport().encode()).items()
-                    if name not in {"format_version", "calibration_domains"}}),
+                    if name not in {"format_version", "calibration_domains", "calibration_batches"}}),
         (Gate, {name: value for name, value in json.loads(gate().encode()).items() if name != "format_version"}),
         (PublishedSummary, {"report_id": "r", "created_at": "2026-11-21"}),
     ],
@@ -51,9 +51,12 @@ def test_files_from_before_there_was_a_version_are_of_version_one(lake, kind, wr
     assert {name: value for name, value in record.model_dump().items() if name in written} == written
 
 
-def test_a_field_of_a_newer_humwatch_is_left_alone(lake):
-    lake.write("record.json", json.dumps({**RECORDS[0].model_dump(), "shards": ["0/0"], "format_version": 2}).encode())
+def test_a_field_that_is_not_known_is_ignored_and_a_newer_format_refused(lake):
+    lake.write("record.json", json.dumps({**RECORDS[0].model_dump(), "shards": ["0/0"]}).encode())
     assert read_record(lake, "record.json", Mark).recordings == 3
+    lake.write("record.json", json.dumps({**RECORDS[0].model_dump(), "format_version": 2}).encode())
+    with pytest.raises(LakeTooNew, match=r"record\.json was written by a newer Humwatch \(format 2\)"):
+        read_record(lake, "record.json", Mark)
 
 
 @pytest.mark.parametrize(

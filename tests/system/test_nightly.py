@@ -203,8 +203,8 @@ def test_late_arrivals_are_scored_by_the_standing_models_and_their_nights_report
     assert "silent" not in ran.summary
     # Without a date the two nights that had no model when they were backfilled are scored too.
     unscored = 2 * 16
-    run = [ran.summary[name] for name in ("recordings_decoded", "models_fitted", "recordings_scored")]
-    assert run == [9, 0, 9 + unscored]
+    work = [ran.summary[name] for name in ("recordings_decoded", "models_fitted", "recordings_scored")]
+    assert work == [9, 0, 9 + unscored]
     changed = {path for path, time in modification_times(lake).items() if before.get(path, time) != time}
     assert changed == {"reports/index.html", "reports/latest.json"}
     assert len(report(lake, "2026-01-04")[1]) == 17

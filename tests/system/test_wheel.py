@@ -170,7 +170,7 @@ def test_a_prefect_worker_started_there_runs_a_deployment(python, team):
         try:
             run = server.finished(server.create_run("ingest/fleet"), 300)
             assert run["state_type"] == "COMPLETED", (team / "log").read_text()[-4000:]
-            wait_until(lambda: any("bytes read" in line for line in _log_of(server, run["id"])), 60)
+            wait_until(lambda: any("bytes of input" in line for line in _log_of(server, run["id"])), 60)
         finally:
             worker.terminate()
             worker.wait(60)

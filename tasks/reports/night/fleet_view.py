@@ -126,9 +126,9 @@ def fleet_of(nights: pd.DataFrame, night: str, model: tuple[str, str, int]) -> F
     previous = max((str(row["night"]) for row in shown if row["night"] < night), default=None)
     others = _grouped(row for row in other if row["night"] == night)
     views = [
-        MachineView(machine, nights, others.get(machine, []), _on(nights, previous), _since(nights))
-        for machine, nights in _grouped(shown).items()
-        if nights[-1]["night"] == night
+        MachineView(machine, own, others.get(machine, []), _on(own, previous), _since(own))
+        for machine, own in _grouped(shown).items()
+        if own[-1]["night"] == night
     ]
     return Fleet(night, previous, sorted(views, key=_urgency))
 

@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from humwatch.tasks.spectrograms.mel import hz_to_mel
+
 FloatArray = npt.NDArray[np.float64]
 
 _PANEL, _INK = "#14171b", "#d5dae0"  # a dark instrument panel that suits a light page and a dark one
@@ -84,16 +86,13 @@ def spectrogram_png(
 
 def mel_ticks(n_mels: int, fmin_hz: float, fmax_hz: float) -> tuple[list[float], list[str]]:
     """Where round frequencies lie on an axis whose unit is the mel band; band i is centred on mel point i + 1."""
-    # librosa takes half a second to import, and few runs draw a spectrogram.
-    from librosa import hz_to_mel  # noqa: PLC0415
-
-    low, high = (float(hz_to_mel(edge)) for edge in (fmin_hz, fmax_hz))
+    low, high = (hz_to_mel(edge) for edge in (fmin_hz, fmax_hz))
     bands: list[float] = []
     labels: list[str] = []
     for tick_hz in _TICKS_HZ:
         if not fmin_hz < tick_hz <= fmax_hz:
             continue
-        band = (float(hz_to_mel(tick_hz)) - low) / (high - low) * (n_mels + 1) - 1
+        band = (hz_to_mel(tick_hz) - low) / (high - low) * (n_mels + 1) - 1
         band = min(max(band, -0.5), n_mels - 0.5)  # the outermost half band has no centre beyond it
         if bands and band - bands[-1] < n_mels / 12:
             continue

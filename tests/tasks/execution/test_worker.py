@@ -34,8 +34,8 @@ def test_a_unit_is_logged_with_part_rows_seconds_and_bytes(caplog):
         assert list(run_on_workers("test", work, [UNIT, other], 2, 1)) == [UNIT.part, other.part]
     first, second = (record.getMessage() for record in caplog.records)
     assert first.startswith("spectrograms of part fan/all/0123456789abcdef, rows 0:64: ")
-    assert first.endswith(" s, 120 bytes read")
-    assert second.endswith(" s, 100 bytes read"), "each unit is counted by itself"
+    assert first.endswith(" s, 120 bytes of input")
+    assert second.endswith(" s, 100 bytes of input"), "each unit is counted by itself"
 
 
 def test_an_unforeseen_error_names_its_unit_on_the_way_to_another_process():

@@ -18,7 +18,7 @@ from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan import run as run_module
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.plan.waiting import waiting, waiting_by_night
+from humwatch.tasks.plan.waiting import waiting, waiting_by_night, waiting_for_scores
 from humwatch.tasks.scoring.task import score_recordings
 from humwatch.tasks.spectrograms.task import compute_spectrograms
 
@@ -112,7 +112,9 @@ def test_a_part_whose_run_was_killed_before_its_mark_is_still_to_be_done(run, ar
 
 def test_what_recordings_wait_for_is_told_stage_by_stage(run, archive):
     def counts():
-        return {stage: len(index) for stage, index in waiting(Run(run.lake_uri, run.settings)).items()}
+        fresh = Run(run.lake_uri, run.settings)
+        waits = {**waiting(fresh), "score": waiting_for_scores(fresh)}
+        return {stage: len(index) for stage, index in waits.items()}
 
     ingest_sources.fn(run, [str(archive)])
     assert counts() == {"spectrograms": 13, "features": 13, "score": 0}
@@ -140,3 +142,16 @@ def test_a_lake_that_is_there_is_opened_by_one_look(tmp_path, monkeypatch):
     Lake.open(str(tmp_path / "lake"))
     monkeypatch.setattr(Lake, "create", lambda *_: pytest.fail("written to"))
     assert Lake.open(str(tmp_path / "lake")).uri == str(tmp_path / "lake")
+
+
+def test_what_another_run_decodes_meanwhile_is_seen(run, archive):
+    """One run reads the history; another ends the decoding; the first has nothing to decode, and goes on with all."""
+    other = Run(run.lake_uri, run.settings)
+    ingest_sources.fn(other, [str(archive)])
+    assert ingest_sources.fn(run, [str(archive)]).new == 0
+    assert set(run.history().rows["status"]) == {"pending"}
+    assert compute_spectrograms.fn(other).recordings_decoded == 13
+    assert compute_spectrograms.fn(run).recordings_decoded == 0
+    compute_features.fn(run)
+    assert fit_models.fn(run).models_fitted == 2
+    assert score_recordings.fn(run).recordings_scored == 13
