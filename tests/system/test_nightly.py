@@ -189,10 +189,11 @@ def test_a_dry_run_says_what_there_is_and_does_nothing(filled):
     span = ("--from", "2026-01-04", "--to", "2026-01-06")
     ran = run_humwatch("backfill", "--lake", lake, *span, "--dry-run", "--newest-first", *FLEET)
     assert ran.status == 0, ran.stderr
+    nothing_waits = {"pending": 0, "not_embedded": 0, "not_scored": 0}
     assert ran.summary["nights"] == [
-        {"night": "2026-01-06", "recordings": 0, "pending": 0},
-        {"night": "2026-01-05", "recordings": 8, "pending": 0},
-        {"night": "2026-01-04", "recordings": 16, "pending": 0},
+        {"night": "2026-01-06", "recordings": 0, **nothing_waits},
+        {"night": "2026-01-05", "recordings": 8, **nothing_waits},
+        {"night": "2026-01-04", "recordings": 16, **nothing_waits},
     ]
     assert modification_times(lake) == before
 

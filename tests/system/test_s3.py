@@ -23,8 +23,8 @@ REAL = Path(__file__).parents[3] / "shared" / "data" / "dcase2023_ToyCar.zip"
 BLOCKS = {"plant.zip": 5, "ToyCar.zip": 8}  # of 8 recordings, each part for itself: 4 + 1, and 5 + 3
 
 
-def write_archive(members: list[tuple[str, bytes]], suffix: str) -> bytes:
-    """An archive in memory, its members stored in the order given."""
+def write_archive(members: list[tuple[str, bytes]], suffix: str, modified_s: int = 1_700_000_000) -> bytes:
+    """An archive in memory, its members stored in the order given; a tar's all modified at `modified_s`."""
     buffer = io.BytesIO()
     if suffix == ".zip":
         with zipfile.ZipFile(buffer, "w") as archive:
@@ -34,7 +34,7 @@ def write_archive(members: list[tuple[str, bytes]], suffix: str) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w:gz" if suffix == ".tar.gz" else "w") as archive:
         for name, data in members:
             info = tarfile.TarInfo(name)
-            info.size = len(data)
+            info.size, info.mtime = len(data), modified_s
             archive.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
 
@@ -167,6 +167,21 @@ def test_an_archive_is_opened_again_only_when_it_has_changed(server, proxy, tmp_
         server.replace(uri, most)
         assert ingest_sources.fn(work, [uri]).new == 1
         assert proxy.gets[key] > opened
+
+
+def test_a_tar_without_times_is_read_whole_once(server, proxy, tmp_path):
+    """Only its bytes tell one version of such a member from another."""
+    path = tmp_path / "untimed.tar"
+    path.write_bytes(write_archive(list(machine("fan/id_00", 20, 0).items()), ".tar", modified_s=0))
+    uri = server.upload(path)
+    key = uri.removeprefix("s3:/")
+    with s3_environment(proxy.env):
+        work = Run(server.new_uri(), Settings())
+        assert ingest_sources.fn(work, [uri]).new == 20
+        read_bytes = proxy.read_bytes[key]
+        assert 0.9 * path.stat().st_size <= read_bytes <= 1.1 * path.stat().st_size
+        assert ingest_sources.fn(work, [uri]).new == 0
+        assert proxy.read_bytes[key] == read_bytes
 
 
 def test_the_secret_is_written_nowhere(remote, server):
