@@ -64,7 +64,7 @@ def test_equals_soundfile(container, subtype, endian, channels):
 
 @pytest.mark.parametrize("subtype", ["GSM610", "ULAW", "ALAW", "G721_32", "NMS_ADPCM_24"])
 def test_packed_wavs_are_what_soundfile_reads(subtype):
-    """soundfile itself refuses to read GSM 6.10 and NMS ADPCM unless it is told how many frames."""
+    """A `SoundFile` refuses to read GSM 6.10, G.721 and NMS ADPCM unless it is told how many frames."""
     data = encode("WAV", subtype, channels=1, rate=8000, n_frames=8000)
     expected, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     audio = decode(data)
