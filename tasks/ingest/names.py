@@ -33,7 +33,7 @@ LABEL_WORDS = {
     **dict.fromkeys(("normal", "ok", "good", "healthy"), "normal"),
     **dict.fromkeys(("abnormal", "anomaly", "anomalous", "anomalies", "ng", "nok", "bad", "faulty"), "abnormal"),
 }
-"""What folders, manifests and name patterns call a label, in lower case."""
+"""What folders, file names, manifests and name patterns call a label, in lower case."""
 _CHOICES = {"domain": ("source", "target"), "split": ("train", "test")}
 
 _CONDITION = re.compile(r"(-?)(?<![a-z0-9.])(\d+(?:\.\d+)?)_?dB(?![a-z0-9])", re.IGNORECASE)
@@ -49,7 +49,7 @@ _DCASE_NAMES = (
     ),
     re.compile(r"(?:(?P<label>normal|anomaly)_)?(?P<machine_id>id_\d+)_\d+", re.IGNORECASE),
 )
-_LABEL_NAME = re.compile(r"(?P<label>normal|abnormal|anomaly|anomalous)(?:[_-]?\d+)?", re.IGNORECASE)
+_LABEL_NAME = re.compile(rf"(?P<label>{'|'.join(LABEL_WORDS)})(?:[_-]?\d+)?", re.IGNORECASE)
 _REPEAT = re.compile(r"#\d+$")
 
 _HIVE = re.compile(r"(?P<key>[A-Za-z_]+)=(?P<value>.+)")
@@ -60,9 +60,9 @@ _HIVE_FACTS = {
     "area": "machine_type", "machine_id": "machine_id", "machine": "machine_id", "asset": "machine_id",
     "id": "machine_id", "sensor": "machine_id", "condition": "condition",
 }  # fmt: skip
-# What no machine type is called: a year, a month or day, a date that can be read two ways, a key of Hive.
-_NO_TYPE = re.compile(r"(?:19|20)\d\d|\d{1,2}|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[-_.]\d{4}|\w+=.*")
+# What no machine is called: a year, a year and month, a date that can be read two ways, a key of Hive.
 _NO_ID = re.compile(r"(?:19|20)\d\d|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[-_.]\d{4}|\w+=.*")
+_NO_TYPE = re.compile(rf"\d{{1,2}}|{_NO_ID.pattern}")  # nor a type like a month or a day
 
 
 @dataclass(frozen=True)

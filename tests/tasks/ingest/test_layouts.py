@@ -62,6 +62,9 @@ LAYOUTS = {
     "sound/press/7/healthy/0.wav": {"label": "normal"},
     "sound/press/7/Faulty/0.wav": {"label": "abnormal"},
     "sound/press/7/Anomalies/0.wav": {"label": "abnormal"},
+    "sound/press/7/NG_0001.wav": {"machine_type": "press", "machine_id": "7", "label": "abnormal"},
+    "sound/press/7/good-12.wav": {"label": "normal"},
+    "sound/press/7/bad_bearing_0001.wav": {"label": None},
     "mvtec/engine/train/good/0.wav": {"machine_type": "mvtec", "machine_id": "engine", "split": "train",
                                       "label": "normal"},
     # MIMII (Zenodo 3384388), DCASE Task 2 2020 and 2023, and the simulator, as ever
