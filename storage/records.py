@@ -168,12 +168,13 @@ def read_record(lake: Lake, path: str, kind: type[R]) -> R:
     """
     data = lake.read(path)
     try:
-        record = kind.model_validate_json(data)
+        version = Record.model_validate_json(data).format_version
+        if version > FORMAT_VERSION:  # asked first: a newer record may lack what one of ours must have
+            raise LakeTooNew(
+                f"{lake.uri_of(path)} was written by a newer Humwatch (format {version}): upgrade this one"
+            )
+        return kind.model_validate_json(data)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise LakeDamaged(f"{lake.uri_of(path)} is damaged: {where and where + ': '}{problem['msg']}") from error
-    if record.format_version > FORMAT_VERSION:
-        newer = f"written by a newer Humwatch (format {record.format_version}): upgrade this one"
-        raise LakeTooNew(f"{lake.uri_of(path)} was {newer}")
-    return record
