@@ -58,7 +58,7 @@ from humwatch.tasks.plan.catalog import current_recordings
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.settings import FitSettings, Settings, SpectrogramSettings
-from humwatch.tasks.spectrograms.decode import decode, resample, select_channel
+from humwatch.tasks.sound.decode import decode, resample, select_channel
 from humwatch.tasks.spectrograms.logmel import LogMel
 
 SIZES = (0.02, 0.04, 0.08)

@@ -43,7 +43,7 @@ from humwatch.tasks.features.images import ImageMaker
 from humwatch.tasks.features.windows import cut
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.settings import FeatureSettings, FitSettings, ImageSettings, SpectrogramSettings
-from humwatch.tasks.spectrograms.decode import decode, select_channel
+from humwatch.tasks.sound.decode import decode, select_channel
 from humwatch.tasks.spectrograms.logmel import LogMel
 
 RATE_HZ, DURATION_S, CHANNELS, FILES = 16_000, 10, 8, 4

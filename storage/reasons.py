@@ -21,6 +21,7 @@ class Reason(StrEnum):
     SOURCE_GONE = "source_gone"
     CORRUPT = "corrupt"
     NOT_AUDIO = "not_audio"
+    UNSUPPORTED_FORMAT = "unsupported_format"
     TRUNCATED = "truncated"
     NO_CHANNELS = "no_channels"
     CHANNEL_MISSING = "channel_missing"
@@ -46,7 +47,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.SOURCE_GONE: "its source was not there any more, or holds other bytes by now; it is taken in again when an "
     "ingest lists it",
     Reason.CORRUPT: "the bytes do not match their checksum or cannot be unpacked",
-    Reason.NOT_AUDIO: "the bytes are not a WAV or FLAC file",
+    Reason.NOT_AUDIO: "the bytes are no file of sound that is known here",
+    Reason.UNSUPPORTED_FORMAT: "a format or codec that is not decoded here: convert it, such as `ffmpeg -i NAME NAME.flac`",
     Reason.TRUNCATED: "the file ends before the samples its header promises",
     Reason.NO_CHANNELS: "the header says 0 channels",
     Reason.CHANNEL_MISSING: "it has no channel of the configured number",

@@ -45,6 +45,11 @@ RECORDINGS = pa.schema(
         ("attributes", _TEXT),
         ("reason", _TEXT),  # rejected while listing
         ("ingested_at", _TIME),
+        ("channel", pa.int64()),  # of the file; null: as `spectrogram.channel` says
+        ("clip_start_s", pa.float64()),  # null: the whole file
+        ("clip_s", pa.float64()),
+        ("file_s", pa.float64()),  # how long the file is, and its channels, where it was looked into
+        ("file_channels", pa.int64()),
     ]
 )
 

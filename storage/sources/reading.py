@@ -26,6 +26,8 @@ SMALL_GAP_BYTES = 4 << 10
 """A request runs on over bytes nobody asked for if there are few (tar headers), or if all such bytes in it stay below
 5 % of the wanted ones."""
 
+MOVED_AWAY = "the archive is another by now, without these bytes under its name"
+
 _STREAMING_BLOCK_BYTES = 8 << 20
 
 
@@ -56,7 +58,7 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
         for readable, same in groupby(run, key=lambda member: member.problem is None):
             group = list(same)
             if not readable:
-                yield from ((member, _listed_problem(member)) for member in group)
+                yield from ((member, listed_problem(member)) for member in group)
                 continue
             batches = [group] if group[0].compression == "gzip_stream" else _batches(group)
             for batch in batches:
@@ -75,7 +77,7 @@ def _while_there(batch: list[Member], max_member_bytes: int) -> Iterator[tuple[M
         yield from ((member, gone) for member in batch[read:])
 
 
-def _listed_problem(member: Member) -> ReadProblem:
+def listed_problem(member: Member) -> ReadProblem:
     reason = member.problem or Reason.CORRUPT
     return ReadProblem(reason, EXPLANATIONS[reason])
 
@@ -111,27 +113,29 @@ def _read_batch(members: Sequence[Member], max_member_bytes: int) -> Iterator[tu
             yield member, _plain(data, member, max_member_bytes)
         return
     pieces = _fetch_all(fs, path, uri, members)
-    unseen = [member for member in members if not _is_named(pieces[member], member)]
-    places = _places_now(unseen, max_member_bytes) if unseen else {}
-    moved = {member: place for member, place in places.items() if place is not None and _range(place) != _range(member)}
+    unseen = [member for member in members if not is_named(pieces[member], member)]
+    places = places_now(unseen, max_member_bytes) if unseen else {}
+    moved = {
+        member: place for member, place in places.items() if place is not None and range_of(place) != range_of(member)
+    }
     pieces |= {member: _fetch_all(fs, path, uri, [place])[place] for member, place in moved.items()}
     for member in members:
         place = places.get(member, member)
         if place is None:
             yield (
                 member,
-                ReadProblem(Reason.SOURCE_GONE, "the archive is another by now, without these bytes under its name"),
+                ReadProblem(Reason.SOURCE_GONE, MOVED_AWAY),
             )
         else:
             yield member, _unpack(pieces[member], place, max_member_bytes)
 
 
-def _is_named(data: memoryview, member: Member) -> bool:
+def is_named(data: memoryview, member: Member) -> bool:
     """Whether the bytes at a member's place are seen to be that member: places hold for one version of an archive."""
-    return (names_tar_member if _in_tar(member) else names_zip_member)(data, member)
+    return (names_tar_member if in_tar(member) else names_zip_member)(data, member)
 
 
-def _places_now(unseen: Sequence[Member], max_member_bytes: int) -> dict[Member, Member | None]:
+def places_now(unseen: Sequence[Member], max_member_bytes: int) -> dict[Member, Member | None]:
     """Return where members lie in the archive as it is now, None for one that it does not hold with the same bytes.
 
     An archive that cannot be listed is damaged rather than replaced: nothing is said of it, and each member's bytes
@@ -153,7 +157,7 @@ def _spans(members: Sequence[Member]) -> list[_Span]:
     """Return as few requests as the gap limits allow, in the order of the file."""
     spans: list[_Span] = []
     for member in sorted(set(members), key=attrgetter("byte_start", "byte_end")):
-        start, end = _range(member)
+        start, end = range_of(member)
         if spans:
             span = spans[-1]
             gap_bytes = max(0, start - span.end)
@@ -181,13 +185,13 @@ def _fetch(fs: AbstractFileSystem, path: str, uri: str, span: _Span) -> dict[Mem
         raise SourceUnreadable(f"{uri}: the server serves no byte ranges; download it first")
     pieces = {}
     for member in span.members:
-        start, end = _range(member)
+        start, end = range_of(member)
         pieces[member] = memoryview(data)[start - span.start : end - span.start]
     return pieces
 
 
 def _unpack(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
-    if _in_tar(member):
+    if in_tar(member):
         return checked(bytes(data[BLOCKSIZE:]), member)
     return unzip(data, member, max_member_bytes)
 
@@ -198,16 +202,16 @@ def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadPr
     return checked(data, member)
 
 
-def _range(member: Member) -> tuple[int, int]:
+def range_of(member: Member) -> tuple[int, int]:
     """Return what to fetch of an archive: of a tar also the header block before the member, which names it."""
     start, end = member.byte_start or 0, member.byte_end or 0
-    return (start - BLOCKSIZE if _in_tar(member) else start), end
+    return (start - BLOCKSIZE if in_tar(member) else start), end
 
 
-def _in_tar(member: Member) -> bool:
+def in_tar(member: Member) -> bool:
     return archive_suffix(member.source_uri.partition("?")[0]).lower() == ".tar"
 
 
 def _fetched_bytes(member: Member) -> int:
-    start, end = _range(member)
+    start, end = range_of(member)
     return end - start if end else member.size_bytes

@@ -7,6 +7,7 @@ archive that does not end in the zero block POSIX asks for is refused, so that h
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Collection, Iterator, Sequence
@@ -28,6 +29,7 @@ from humwatch.storage.sources.member import (
 )
 from humwatch.storage.sources.zip_archive import checked
 
+_HELD_BYTES = 64 << 20
 _DAMAGE = (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError)
 
 
@@ -111,6 +113,32 @@ def stream_tar(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Mem
         turn = next(queue, None)
 
 
+def open_each(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Member, IO[bytes] | ReadProblem]]:
+    """Yield members of a compressed tar as seekable files, in the order of the archive, reading the stream once.
+
+    Going back within a member costs another pass over the archive up to it, unless the member is small.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    awaited = {member.member: member for member in members}
+    gone = ReadProblem(Reason.TRUNCATED, "the archive no longer holds it")
+    try:
+        with _opened(file, compressed=True) as (archive, _):
+            for info in archive:
+                if info.isreg() and (member := awaited.pop(clean_name(info.name), None)):
+                    content = cast(IO[bytes], archive.extractfile(info))
+                    if info.size != member.size_bytes:
+                        yield member, _of_other_size(info, member)
+                    else:
+                        yield member, io.BytesIO(content.read()) if info.size <= _HELD_BYTES else content
+                if not awaited:
+                    return
+    except _DAMAGE as error:
+        gone = ReadProblem(Reason.CORRUPT, f"the archive cannot be read up to it: {error}")
+    yield from ((member, gone) for member in awaited.values())
+
+
 def names_tar_member(data: memoryview, member: Member) -> bool:
     """Whether `data`, from the header block before a member's bytes on, is seen to be that member.
 
@@ -141,8 +169,12 @@ def _readable(uri: str) -> Iterator[None]:
 
 def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo, member: Member) -> bytes | ReadProblem:
     if info.size != member.size_bytes:
-        return ReadProblem(Reason.CORRUPT, f"has {info.size} bytes now, not the {member.size_bytes} that were listed")
+        return _of_other_size(info, member)
     return checked(cast(IO[bytes], archive.extractfile(info)).read(), member)
+
+
+def _of_other_size(info: tarfile.TarInfo, member: Member) -> ReadProblem:
+    return ReadProblem(Reason.CORRUPT, f"has {info.size} bytes now, not the {member.size_bytes} that were listed")
 
 
 def _crc32(content: IO[bytes]) -> int:

@@ -91,6 +91,12 @@ def unzip(data: memoryview, member: Member, max_member_bytes: int) -> bytes | Re
     return checked(unpacked, member)
 
 
+def bytes_of_local_header(data: memoryview) -> int:
+    """Return how many bytes of `data`, which begins with a local header, come before the member's own."""
+    *_, name_bytes, extra_bytes = _LOCAL_HEADER.unpack_from(data)
+    return int(_LOCAL_HEADER.size + name_bytes + extra_bytes)
+
+
 def names_zip_member(data: memoryview, member: Member) -> bool:
     """Whether `data` begins with this member's local header, with the checksum that was listed where it has one."""
     if len(data) < _LOCAL_HEADER.size:

@@ -25,7 +25,7 @@ from humwatch.tasks.plan.run import Run
 from humwatch.tasks.reports.clips import choose_clips, encode_clip
 from humwatch.tasks.reports.evaluation.page import Clip
 from humwatch.tasks.reports.svg.figures import spectrogram_png
-from humwatch.tasks.spectrograms.decode import Rejected, decode, select_channel
+from humwatch.tasks.sound.decode import Rejected, decode, select_channel
 from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY
 
 REJECTED_COLUMNS = [

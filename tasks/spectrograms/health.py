@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from humwatch.tasks.plan.verdicts import FLOOR_DBFS
 from humwatch.tasks.settings import HealthSettings
-from humwatch.tasks.spectrograms.decode import Audio
+from humwatch.tasks.sound.decode import Audio
 
 _FRAME_S = 0.05
 # Largest positive sample of the coarsest common converter: 16 bits are often kept in 24, 32 or float.

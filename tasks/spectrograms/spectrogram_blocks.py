@@ -24,7 +24,7 @@ from humwatch.tasks.ingest.recording_rows import member_of
 from humwatch.tasks.plan.keys import spectrogram_key
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
-from humwatch.tasks.spectrograms.decode import Rejected, decode, resample, select_channel
+from humwatch.tasks.sound.decode import Rejected, decode, resample, select_channel
 from humwatch.tasks.spectrograms.health import measure
 
 if TYPE_CHECKING:

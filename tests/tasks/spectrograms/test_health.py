@@ -9,7 +9,7 @@ import pytest
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.verdicts import FLOOR_DBFS, judge
 from humwatch.tasks.settings import HealthSettings
-from humwatch.tasks.spectrograms.decode import Audio
+from humwatch.tasks.sound.decode import Audio
 from humwatch.tasks.spectrograms.health import measure
 
 SETTINGS = HealthSettings()

@@ -1,0 +1,205 @@
+"""Opening members as seekable files of their unpacked bytes: for what is too long to be held whole, and for headers.
+
+What can be read by ranges is; a packed member is unpacked as it is read, and again from its start where one goes back.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from tarfile import BLOCKSIZE
+from typing import IO, cast
+
+from fsspec import AbstractFileSystem
+from fsspec.caching import ReadAheadCache
+from isal import isal_zlib
+
+from humwatch.storage.errors import SourceNotFound
+from humwatch.storage.filesystem import open_fs, source_errors
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources.member import Member, ReadProblem
+from humwatch.storage.sources.reading import MOVED_AWAY, in_tar, is_named, listed_problem, places_now, range_of
+from humwatch.storage.sources.tar_archive import open_each
+from humwatch.storage.sources.zip_archive import bytes_of_local_header
+
+_STREAMING_BLOCK_BYTES = 8 << 20
+_PACKED_STEP_BYTES, _UNPACKED_STEP_BYTES = 256 << 10, 1 << 20
+_HEADER_BYTES = 30 + 2 * 0xFFFF  # the longest header of a zip member; a tar has a block
+Fetch = Callable[[int, int], bytes]
+
+
+def open_members(
+    members: Sequence[Member], *, read_ahead_bytes: int
+) -> Iterator[tuple[Member, IO[bytes] | ReadProblem]]:
+    """Yield every member as a seekable file, good until the next one is asked for.
+
+    Members come in the order given, neighbours of one compressed tar in the order of that archive, in one pass.
+    A zip member's checksum is not compared: its bytes need never be read whole.
+
+    Args:
+        members: of any archives and files.
+        read_ahead_bytes: fetched beyond what is asked for, where ranges are read.
+
+    Raises:
+        SourceForbidden, StorageUnavailable: an archive or file cannot be accessed; also from reading a file.
+        SourceUnreadable: a server serves no byte ranges.
+    """
+    for (uri, is_stream), group in groupby(
+        members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")
+    ):
+        same = list(group)
+        told = 0
+        try:
+            opened = _streamed(uri, same) if is_stream else (_opened(uri, one, read_ahead_bytes) for one in same)
+            for pair in opened:
+                told += 1
+                yield pair
+        except SourceNotFound as error:
+            yield from ((member, ReadProblem(Reason.SOURCE_GONE, str(error))) for member in same[told:])
+
+
+def _streamed(uri: str, members: Sequence[Member]) -> Iterator[tuple[Member, IO[bytes] | ReadProblem]]:
+    fs, path = open_fs(uri)
+    with source_errors(uri), fs.open(path, "rb", block_size=_STREAMING_BLOCK_BYTES) as file:
+        yield from open_each(file, members)
+
+
+def _opened(uri: str, member: Member, read_ahead_bytes: int) -> tuple[Member, IO[bytes] | ReadProblem]:
+    if member.problem is not None:
+        return member, listed_problem(member)
+    fs, path = open_fs(uri)
+    fetch = _fetching(fs, path, uri)
+    if member.byte_start is None:
+        with source_errors(uri):
+            size_bytes = fs.size(path)
+        if size_bytes is not None and size_bytes < member.size_bytes:
+            return member, ReadProblem(Reason.TRUNCATED, f"{size_bytes} of {member.size_bytes} bytes are there")
+        return member, _buffered(_Window(_cached(fetch, 0, member.size_bytes, read_ahead_bytes), 0, member.size_bytes))
+    place: Member | None = member
+    span = _span_of(member, fetch, read_ahead_bytes)
+    if not is_named(_head(span), member):
+        place = places_now([member], member.size_bytes).get(member, member)
+        if place is None:
+            return member, ReadProblem(Reason.SOURCE_GONE, MOVED_AWAY)
+        span = _span_of(place, fetch, read_ahead_bytes)
+    first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span))
+    if place.compression == "none":
+        return member, _buffered(_Window(span, first, place.size_bytes))
+    return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place.size_bytes, place.crc32))
+
+
+def _span_of(place: Member, fetch: Fetch, read_ahead_bytes: int) -> ReadAheadCache:
+    """Return the range of an archive in which a member lies, header included: both come with one request."""
+    start, end = range_of(place)
+    return _cached(fetch, start, end - start, read_ahead_bytes)
+
+
+def _cached(fetch: Fetch, start: int, size_bytes: int, read_ahead_bytes: int) -> ReadAheadCache:
+    return ReadAheadCache(read_ahead_bytes, lambda first, last: fetch(start + first, start + last), size_bytes)
+
+
+def _head(span: ReadAheadCache) -> memoryview:
+    return memoryview(_read_at(span, 0, min(span.size, _HEADER_BYTES)))
+
+
+def _read_at(span: ReadAheadCache, start: int, end: int) -> bytes:
+    return cast(bytes, span._fetch(start, end))  # noqa: SLF001 - its public face
+
+
+def _fetching(fs: AbstractFileSystem, path: str, uri: str) -> Fetch:
+    def fetch(start: int, end: int) -> bytes:
+        with source_errors(uri):
+            return cast(bytes, fs.cat_file(path, start=start, end=end))
+
+    return fetch
+
+
+def _buffered(raw: io.RawIOBase) -> IO[bytes]:
+    return io.BufferedReader(raw, 8 << 10)
+
+
+class _Seekable(io.RawIOBase):
+    """A readable file of known size; what is read where is up to the kind."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size = size_bytes
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        end = min(self._at + len(buffer), self._size)
+        data = self._read(self._at, end) if end > self._at else b""
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def _read(self, start: int, end: int) -> bytes:
+        raise NotImplementedError
+
+
+class _Window(_Seekable):
+    """Bytes within a range of a file on any store."""
+
+    def __init__(self, span: ReadAheadCache, start: int, size_bytes: int) -> None:
+        super().__init__(size_bytes)
+        self._span, self._start = span, start
+
+    def _read(self, start: int, end: int) -> bytes:
+        return _read_at(self._span, self._start + start, self._start + end)
+
+
+class _Unpacked(_Seekable):
+    """A deflated range, unpacked as it is read; a checksum that does not hold shows at its end.
+
+    Raises:
+        OSError: from reading, the bytes are damaged.
+    """
+
+    def __init__(self, packed: _Window, size_bytes: int, crc32: int | None) -> None:
+        super().__init__(size_bytes)
+        self._packed, self._crc32 = packed, crc32
+        self._restart()
+
+    def _restart(self) -> None:
+        self._packed.seek(0)
+        self._inflater = isal_zlib.decompressobj(-zlib.MAX_WBITS)
+        self._unpacked_to = self._crc32_so_far = 0
+        self._rest = b""
+
+    def _read(self, start: int, end: int) -> bytes:
+        if start < self._unpacked_to - len(self._rest):
+            self._restart()
+        while self._unpacked_to <= start:
+            self._unpack_more()
+        skipped = start - (self._unpacked_to - len(self._rest))
+        data = self._rest[skipped : skipped + end - start]
+        self._rest = self._rest[skipped + len(data) :]
+        return data
+
+    def _unpack_more(self) -> None:
+        packed = self._inflater.unconsumed_tail or self._packed.read(_PACKED_STEP_BYTES)
+        try:
+            self._rest = self._inflater.decompress(packed, _UNPACKED_STEP_BYTES)
+        except isal_zlib.IsalError as error:  # type: ignore[misc] # its stub declares an instance
+            raise OSError(f"cannot be unpacked: {error}") from error
+        if not self._rest and (self._inflater.eof or not packed):
+            raise OSError(f"cannot be unpacked: it ends after {self._unpacked_to} of {self._size} bytes")
+        self._unpacked_to += len(self._rest)
+        self._crc32_so_far = isal_zlib.crc32(self._rest, self._crc32_so_far)
+        if self._unpacked_to == self._size and self._crc32 not in (None, self._crc32_so_far):
+            raise OSError("cannot be unpacked: the bytes do not match their CRC-32")

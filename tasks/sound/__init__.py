@@ -1,0 +1,1 @@
+"""What files of sound are: headers, whole files as samples, clips of long ones."""

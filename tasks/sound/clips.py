@@ -1,0 +1,140 @@
+"""Clips of a long recording, decoded one after the other in one pass over the file; none of it is held whole."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import IO, NamedTuple
+
+import soundfile
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.decode import Audio, decode, open_sound, read_frames, refuse_unknown_codec
+from humwatch.tasks.sound.rejected import Rejected
+from humwatch.tasks.sound.watched import Watched
+from humwatch.tasks.sound.wav import WavHeader, is_wav, read_wav_header, wav_of
+
+_SKIPPED_FRAMES = 1 << 18
+_SHORTEST_REST_S = 0.001  # less than that left over is no clip
+
+
+class Clip(NamedTuple):
+    """A piece of a recording, in seconds from its start."""
+
+    start_s: float
+    length_s: float
+
+    def frames(self, sample_rate_hz: int) -> tuple[int, int]:
+        """Return its first frame and how many it has, both to the nearest one."""
+        return round(self.start_s * sample_rate_hz), round(self.length_s * sample_rate_hz)
+
+
+def clips_of(duration_s: float, longest_s: float, clip_s: float) -> list[Clip]:
+    """Return the clips that a recording is cut into; none when it is not longer than `longest_s`.
+
+    All have `clip_s`; the last one ends with the recording (to a millisecond) and so may overlap the one before it.
+    """
+    if duration_s <= longest_s:
+        return []
+    n_clips = max(1, math.ceil((duration_s - _SHORTEST_REST_S) / clip_s))
+    last_s = max(0.0, math.floor((duration_s - clip_s) * 1000) / 1000)
+    return [Clip(min(index * clip_s, last_s), clip_s) for index in range(n_clips)]
+
+
+def decode_clips(file: IO[bytes], size_bytes: int, clips: Sequence[Clip]) -> Iterator[Audio | Rejected]:
+    """Yield each clip's sound, equal to the same samples of the whole file; a clip that cannot be had is a `Rejected`.
+
+    Of PCM, float, A-law and mu-law WAV only the clips' own bytes are read, and the header; other files are read on from
+    clip to clip.
+
+    Args:
+        file: seekable.
+        size_bytes: of the file.
+        clips: in the order of the recording.
+
+    Raises:
+        HumwatchError: the file cannot be read; whatever `file` raises.
+    """
+    try:
+        file.seek(0)
+        header = read_wav_header(file, size_bytes) if is_wav(file.read(12)) else None
+        if header is not None:
+            refuse_unknown_codec(header)
+    except Rejected as rejected:
+        yield from (rejected for _ in clips)
+        return
+    if header is not None and header.is_sample_by_sample:
+        yield from (_cut_out(file, header, clip) for clip in clips)
+    else:
+        yield from _decode_on(file, size_bytes, clips, header)
+
+
+def _cut_out(file: IO[bytes], header: WavHeader, clip: Clip) -> Audio | Rejected:
+    first, n_frames = clip.frames(header.sample_rate_hz)
+    if first >= header.n_frames:
+        return _beyond(clip, header.n_frames / header.sample_rate_hz)
+    file.seek(header.data_start + first * header.frame_bytes)
+    wanted = min(n_frames, header.n_frames - first) * header.frame_bytes
+    samples = file.read(wanted)
+    if len(samples) < wanted:
+        return Rejected(Reason.TRUNCATED, f"{len(samples)} of {wanted} bytes of the clip")
+    try:
+        return replace(decode(wav_of(header, samples)), note=header.note)
+    except Rejected as rejected:
+        return rejected
+
+
+def _decode_on(
+    file: IO[bytes], size_bytes: int, clips: Sequence[Clip], header: WavHeader | None
+) -> Iterator[Audio | Rejected]:
+    watched = Watched(file)
+    told = 0
+    try:
+        with open_sound(watched, size_bytes) as sound:
+            at = 0  # unseekable codecs cannot tell
+            for clip in clips:
+                audio, at = _read_on(sound, clip, at)
+                watched.raise_what_was_caught()
+                yield audio if isinstance(audio, Rejected) or header is None else replace(audio, note=header.note)
+                told += 1
+    except Rejected as rejected:
+        watched.raise_what_was_caught()
+        yield from (rejected for _ in clips[told:])
+    except soundfile.LibsndfileError as error:
+        watched.raise_what_was_caught()
+        broken = Rejected(Reason.CORRUPT, error.error_string)
+        yield from (broken for _ in clips[told:])
+
+
+def _read_on(sound: soundfile.SoundFile, clip: Clip, at: int) -> tuple[Audio | Rejected, int]:
+    """Return a clip's sound, and the frame behind what was read; `at` is the frame to be read next."""
+    first, n_frames = clip.frames(sound.samplerate)
+    if first >= sound.frames:
+        return _beyond(clip, sound.frames / sound.samplerate), at
+    at = _gone_to(sound, first, at)
+    wanted = min(n_frames, sound.frames - first) if at == first else 0
+    samples = read_frames(sound, wanted)
+    if at != first or len(samples) < wanted:
+        ends_s = (at + len(samples)) / sound.samplerate
+        return Rejected(Reason.TRUNCATED, f"it ends at {ends_s:g} s, before the clip does"), at + len(samples)
+    return Audio(samples, int(sound.samplerate), str(sound.subtype)), at + len(samples)
+
+
+def _gone_to(sound: soundfile.SoundFile, frame: int, at: int) -> int:
+    """Go to a frame and return where that led: where a codec cannot seek, it is read on from `at`."""
+    if at == frame:
+        return at
+    with contextlib.suppress(soundfile.LibsndfileError):
+        return int(sound.seek(frame))
+    while at < frame:
+        skipped = len(read_frames(sound, min(frame - at, _SKIPPED_FRAMES)))
+        if not skipped:
+            break
+        at += skipped
+    return at
+
+
+def _beyond(clip: Clip, duration_s: float) -> Rejected:
+    return Rejected(Reason.TRUNCATED, f"the file ends at {duration_s:g} s, before the clip at {clip.start_s:g} s")

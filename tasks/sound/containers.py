@@ -1,0 +1,103 @@
+"""Containers other than WAV: what is none that is decoded here, and whether a file ends before its header says."""
+
+from __future__ import annotations
+
+import struct
+from typing import IO
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.rejected import Rejected
+
+_NOT_DECODED = {
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "Windows Media Audio (ASF)",
+    b"wvpk": "WavPack",
+    b"MAC ": "Monkey's Audio",
+    b"#!AMR": "AMR",
+    b"\x1aE\xdf\xa3": "Matroska or WebM",
+    b"DSD ": "DSF",
+    b"FRM8": "DSDIFF",
+    b"TTA1": "True Audio",
+    b"MPCK": "Musepack",
+    b"MP+": "Musepack",
+    b"ADIF": "AAC (ADIF)",
+    b".ra\xfd": "RealAudio",
+    b".RMF": "RealMedia",
+}
+"""By how such a file begins."""
+_OGG_CODECS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC")
+_OPEN_END = 0xFFFFFFFF
+_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+_MOST_CAF_CHUNKS = 1000
+
+
+def refuse_undecoded(head: bytes) -> None:
+    """Refuse what libsndfile has no decoder for, in words that help.
+
+    Args:
+        head: how the file begins, 4 KiB where it has so many.
+
+    Raises:
+        Rejected: UNSUPPORTED_FORMAT.
+    """
+    name = next((name for magic, name in _NOT_DECODED.items() if head.startswith(magic)), "")
+    if head[4:8] == b"ftyp":
+        name = "MPEG-4 audio (M4A)"
+    elif len(head) > 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
+        name = "AAC (ADTS)"
+    elif head.startswith(b"OggS") and len(head) > 64 and not any(codec in head for codec in _OGG_CODECS):
+        name = "an Ogg stream that is neither Vorbis, Opus nor FLAC"
+    elif head.startswith(b"fLaC") and len(head) > 22 and (head[20] & 1) << 4 | head[21] >> 4 == 31:
+        name = "FLAC with 32 bits a sample"
+    if name:
+        raise unsupported(name)
+
+
+def unsupported(name: str) -> Rejected:
+    """Return the rejection of a format or codec that is not decoded here."""
+    return Rejected(
+        Reason.UNSUPPORTED_FORMAT, f"{name} is not decoded here: convert it, such as `ffmpeg -i NAME NAME.flac`"
+    )
+
+
+def refuse_cut(file: IO[bytes], size_bytes: int) -> None:
+    """Refuse an AIFF, AU, CAF or W64 that ends before its header says: libsndfile reads what is there.
+
+    Raises:
+        Rejected: TRUNCATED.
+    """
+    promised = _promised_bytes(file)
+    if promised > size_bytes:
+        raise Rejected(Reason.TRUNCATED, f"{size_bytes} of {promised} bytes")
+
+
+def _promised_bytes(file: IO[bytes]) -> int:
+    """Return how long the header says that the file is; 0 where it says nothing."""
+    file.seek(0)
+    head = file.read(40)
+    if head[:4] == b"FORM" and len(head) >= 12:
+        return 8 + int(struct.unpack_from(">I", head, 4)[0])
+    if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
+        order = ">" if head[:4] == b".snd" else "<"
+        offset, size = struct.unpack_from(f"{order}II", head, 4)
+        return 0 if size == _OPEN_END else int(offset + size)
+    if head.startswith(_W64_RIFF) and len(head) >= 24:
+        return int(struct.unpack_from("<Q", head, 16)[0])
+    if head[:4] == b"caff":
+        return _end_of_caf_data(file)
+    return 0
+
+
+def _end_of_caf_data(file: IO[bytes]) -> int:
+    at = 8
+    for _ in range(_MOST_CAF_CHUNKS):
+        file.seek(at)
+        head = file.read(12)
+        if len(head) < 12:
+            return at + 12  # there must be a chunk of samples
+        name, size = struct.unpack(">4sq", head)
+        if size < 0:
+            break  # open: to the end of the file
+        at += 12 + size
+        if name == b"data":
+            return at
+    return 0

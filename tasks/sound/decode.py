@@ -1,0 +1,234 @@
+"""Bytes of a whole file -> samples -> one channel at one sample rate; what cannot be decoded is `Rejected`."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, replace
+from typing import IO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.containers import refuse_cut, refuse_undecoded, unsupported
+from humwatch.tasks.sound.rejected import Rejected
+from humwatch.tasks.sound.wav import CODECS, WavHeader, is_wav, read_wav_header, wav_of
+
+LOWEST_SAMPLE_RATE_HZ = 100
+"""Below it a header is damaged, and resampling it would fill the memory."""
+
+_HEAD_BYTES = 4 << 10
+_FREE_SAMPLES, _SAMPLES_PER_BYTE = 1 << 26, 64  # FLAC packs silence without bound: both exceeded is a bomb
+OPEN_ENDED_FRAMES = (1 << 63) - 1
+"""libsndfile's frame count for a FLAC stream whose header leaves it open."""
+_OPEN_ENDED_BLOCK_FRAMES = 1 << 18
+_MOST_CHANNELS = 1024  # libsndfile's
+_SEEK_FAILED = 39  # libsndfile's SFE_BAD_SEEK
+_BIT_DEPTH_16 = 16
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Decoded sound: `stored` (frame, channel), int16 or float32; `subtype` in libsndfile's word (`PCM_16`).
+
+    16-bit PCM, what nearly all corpora hold, stays a view of the file's bytes: only the channels used are converted.
+    `note` says what of the file's header was not believed; "" when nothing.
+    """
+
+    stored: npt.NDArray[np.int16] | npt.NDArray[np.float32]
+    sample_rate_hz: int
+    subtype: str
+    note: str = ""
+
+    @property
+    def samples(self) -> npt.NDArray[np.float32]:
+        """All channels, float32 (frame, channel), full scale = 1."""
+        return _full_scale_is_one(self.stored)
+
+
+def decode(data: bytes) -> Audio:
+    """Decode a whole file of any format that libsndfile reads, bit for bit as `soundfile.read(dtype="float32")` does.
+
+    What it is is told by its content. Unlike libsndfile it refuses a file that ends before the samples its header
+    promises; of a WAV's sizes see `wav.read_wav_header`. A packed WAV ends where its `fact` chunk says: the last block
+    is padded.
+
+    Raises:
+        Rejected: EMPTY_FILE, NOT_AUDIO, UNSUPPORTED_FORMAT, TRUNCATED, CORRUPT, NO_CHANNELS, NO_SAMPLES, or TOO_LARGE
+            for a FLAC that unpacks to more than 2**26 samples and more than 64 a byte. Whatever else a decoder raises
+            is CORRUPT: one file that nobody foresaw costs its own row.
+    """
+    try:
+        return _decode(data)
+    except (Rejected, MemoryError):
+        raise
+    except Exception as error:
+        raise Rejected(Reason.CORRUPT, f"the decoder failed: {type(error).__name__}: {error}") from error
+
+
+def select_channel(audio: Audio, channel: int | Literal["mean"]) -> npt.NDArray[np.float32]:
+    """One channel, counted from 0, or the mean over all: float32 (frame,), contiguous.
+
+    Raises:
+        Rejected: CHANNEL_MISSING.
+    """
+    if channel == "mean":
+        mean: npt.NDArray[np.float64] = audio.samples.mean(axis=1, dtype=np.float64)
+        return mean.astype(np.float32)
+    n_channels = audio.stored.shape[1]
+    if not 0 <= channel < n_channels:
+        raise Rejected(Reason.CHANNEL_MISSING, f"channel {channel} of {n_channels}")
+    return np.ascontiguousarray(_full_scale_is_one(audio.stored[:, channel]))
+
+
+def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.NDArray[np.float32]:
+    """Resample float32 (frame,) with soxr HQ to ceil(frames * to / from), as `librosa.resample` does by default."""
+    if from_hz == to_hz:
+        return signal
+    resampled = np.zeros(math.ceil(len(signal) * (float(to_hz) / from_hz)), np.float32)
+    converted = soxr.resample(signal, from_hz, to_hz, quality="HQ")[: len(resampled)]  # may be a frame more or less
+    resampled[: len(converted)] = converted
+    return resampled
+
+
+def open_sound(file: IO[bytes], size_bytes: int) -> soundfile.SoundFile:
+    """Open a file of sound with libsndfile, or say why it cannot be.
+
+    Raises:
+        Rejected: NOT_AUDIO, UNSUPPORTED_FORMAT, TRUNCATED or CORRUPT.
+    """
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    refuse_undecoded(head)
+    refuse_cut(file, size_bytes)
+    file.seek(0)
+    try:
+        sound = soundfile.SoundFile(file)
+    except soundfile.LibsndfileError as error:
+        raise Rejected(_reason_not_opened(head, size_bytes), error.error_string) from error
+    if sound.samplerate < LOWEST_SAMPLE_RATE_HZ:
+        sound.close()
+        raise Rejected(Reason.CORRUPT, f"the header says {sound.samplerate} Hz")
+    return sound
+
+
+def refuse_unknown_codec(header: WavHeader) -> None:
+    """Refuse a WAV whose codec libsndfile does not decode.
+
+    Raises:
+        Rejected: UNSUPPORTED_FORMAT.
+    """
+    if header.tag in CODECS:
+        raise unsupported(f"{CODECS[header.tag]} in WAV")
+
+
+def _decode(data: bytes) -> Audio:
+    if not data:
+        raise Rejected(Reason.EMPTY_FILE, "0 bytes")
+    if not is_wav(data[:12]):
+        return _decode_with_libsndfile(data)
+    header = read_wav_header(io.BytesIO(data), len(data))
+    refuse_unknown_codec(header)
+    audio = _view_pcm_16(data, header) if header.is_plain else None
+    if audio is not None:
+        return audio
+    if header.note or data[:4] == b"BW64":
+        data = wav_of(header, data[header.data_start : header.data_start + header.data_bytes])
+    audio = replace(_decode_with_libsndfile(data), note=header.note)
+    return replace(audio, stored=audio.stored[: header.frames_of(len(audio.stored))])
+
+
+def _decode_with_libsndfile(data: bytes) -> Audio:
+    with open_sound(io.BytesIO(data), len(data)) as file:
+        try:
+            samples = _read(file, max(_FREE_SAMPLES, _SAMPLES_PER_BYTE * len(data)))
+        except soundfile.LibsndfileError as error:
+            raise Rejected(Reason.CORRUPT if _end_decodes(data) else Reason.TRUNCATED, error.error_string) from error
+        if not len(samples):
+            raise Rejected(Reason.NO_SAMPLES, "the header says 0 frames")
+        return Audio(samples, int(file.samplerate), str(file.subtype))
+
+
+def _reason_not_opened(head: bytes, size_bytes: int) -> Reason:
+    if head[:4] == b"fLaC":
+        return Reason.CORRUPT if _flac_metadata_is_whole(head, size_bytes) else Reason.TRUNCATED
+    known = is_wav(head[:12]) or head[:4] in (b"FORM", b".snd", b"dns.", b"caff", b"riff", b"OggS")
+    return Reason.CORRUPT if known else Reason.NOT_AUDIO
+
+
+def _full_scale_is_one(stored: npt.NDArray[np.int16] | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if stored.dtype == np.float32:
+        return stored.astype(np.float32, copy=False)
+    return np.multiply(stored, np.float32(2**-15), dtype=np.float32)
+
+
+def _view_pcm_16(data: bytes, header: WavHeader) -> Audio | None:
+    """Return little-endian 16-bit PCM without a copy; None for whatever is less plain, which libsndfile decodes."""
+    channels, frame_bytes = header.channels, header.frame_bytes
+    is_plain = header.sample_bits == _BIT_DEPTH_16 and frame_bytes == 2 * channels <= 2 * _MOST_CHANNELS
+    if not is_plain or header.n_frames == 0 or header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
+        return None
+    stored = np.frombuffer(data, "<i2", header.n_frames * channels, header.data_start)
+    return Audio(stored.reshape(header.n_frames, channels), header.sample_rate_hz, "PCM_16")
+
+
+def _flac_metadata_is_whole(head: bytes, size_bytes: int) -> bool:
+    """Whether the metadata blocks (RFC 9639, section 8) end inside the file, as far as its head tells."""
+    at = 4
+    while at + 4 <= len(head):
+        is_last = head[at] & 0x80
+        at += 4 + int.from_bytes(head[at + 1 : at + 4], "big")
+        if is_last:
+            return at <= size_bytes
+    return False
+
+
+def read_frames(file: soundfile.SoundFile, n_frames: int) -> npt.NDArray[np.float32]:
+    """Read on for `n_frames`, or to the end: float32 (frame, channel).
+
+    By number: without one soundfile refuses what libsndfile cannot seek in, such as GSM 6.10. In a FLAC of unknown
+    length libsndfile refuses to seek to the end, which soundfile does after reading, although it has filled the buffer:
+    the rows still NaN are those past the end (FLAC holds integers).
+
+    Raises:
+        soundfile.LibsndfileError: it cannot be decoded.
+    """
+    if file.frames != OPEN_ENDED_FRAMES:
+        samples: npt.NDArray[np.float32] = file.read(n_frames, dtype="float32", always_2d=True)
+        return samples
+    block = np.full((n_frames, file.channels), np.nan, np.float32)
+    try:
+        file.read(out=block)
+    except soundfile.LibsndfileError as error:
+        if error.code != _SEEK_FAILED:
+            raise
+    return block[~np.isnan(block[:, 0])]
+
+
+def _read(file: soundfile.SoundFile, max_samples: int) -> npt.NDArray[np.float32]:
+    if file.frames != OPEN_ENDED_FRAMES:
+        _check_size(file.frames * file.channels, max_samples)
+        return read_frames(file, file.frames)
+    blocks: list[npt.NDArray[np.float32]] = []
+    while not blocks or len(blocks[-1]) == _OPEN_ENDED_BLOCK_FRAMES:
+        blocks.append(read_frames(file, _OPEN_ENDED_BLOCK_FRAMES))
+        _check_size(len(blocks) * _OPEN_ENDED_BLOCK_FRAMES * file.channels, max_samples)
+    return np.concatenate(blocks)
+
+
+def _check_size(n_samples: int, max_samples: int) -> None:
+    if n_samples > max_samples:
+        raise Rejected(Reason.TOO_LARGE, f"{n_samples} samples or more from far fewer bytes")
+
+
+def _end_decodes(data: bytes) -> bool:
+    """Whether the last frame the header promises is there: then the damage is in the middle."""
+    with soundfile.SoundFile(io.BytesIO(data)) as file:  # a new one: the other's decoder is lost
+        try:
+            file.seek(file.frames - 1)
+        except soundfile.LibsndfileError:
+            return False
+    return True

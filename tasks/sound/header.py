@@ -1,0 +1,101 @@
+"""What a file of sound says of itself before it is decoded, read in few small pieces from wherever it lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import IO
+
+import soundfile
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.decode import (
+    LOWEST_SAMPLE_RATE_HZ,
+    OPEN_ENDED_FRAMES,
+    open_sound,
+    read_frames,
+    refuse_unknown_codec,
+)
+from humwatch.tasks.sound.rejected import Rejected
+from humwatch.tasks.sound.watched import Watched
+from humwatch.tasks.sound.wav import chunks_behind, is_wav, read_wav_header
+
+_COUNTED_FRAMES = 1 << 18
+_CODECS = {
+    (1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32", (3, 32): "FLOAT", (3, 64): "DOUBLE",
+    (6, 8): "ALAW", (7, 8): "ULAW",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SoundHeader:
+    """What a header says.
+
+    Attributes:
+        container: libsndfile's word, `WAV` for all its kin (RF64, BW64, RIFX).
+        codec: libsndfile's word, `PCM_16`.
+        sample_rate_hz, channels: as it says.
+        n_frames: samples of a channel that are there.
+        chunks: bodies of a WAV's other chunks by name, those behind the samples too: `bext`, `guan`, `LIST`.
+        note: what of the header was not believed; "" when nothing.
+    """
+
+    container: str
+    codec: str
+    sample_rate_hz: int
+    channels: int
+    n_frames: int
+    chunks: dict[bytes, bytes]
+    note: str
+
+    @property
+    def duration_s(self) -> float:
+        """How long it is."""
+        return self.n_frames / self.sample_rate_hz
+
+
+def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
+    """Read the header of a file of sound; no samples are decoded, except to count those of an open-ended FLAC.
+
+    Args:
+        file: seekable.
+        size_bytes: of the file.
+
+    Raises:
+        Rejected: as `decode` of the whole file would, as far as a header tells.
+        HumwatchError: the file cannot be read; whatever `file` raises.
+    """
+    file.seek(0)
+    if not is_wav(file.read(12)):
+        return _of_libsndfile(file, size_bytes, {}, "")
+    header = read_wav_header(file, size_bytes)
+    refuse_unknown_codec(header)
+    chunks = {**header.chunks, **chunks_behind(file, header, size_bytes)}
+    if not header.is_sample_by_sample:
+        found = _of_libsndfile(file, size_bytes, chunks, header.note)
+        return replace(found, n_frames=header.frames_of(found.n_frames))
+    if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
+        raise Rejected(Reason.CORRUPT, f"the header says {header.sample_rate_hz} Hz")
+    codec = _CODECS.get((header.tag, header.sample_bits), f"{header.sample_bits} bits")
+    return SoundHeader("WAV", codec, header.sample_rate_hz, header.channels, header.n_frames, chunks, header.note)
+
+
+def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes], note: str) -> SoundHeader:
+    watched = Watched(file)
+    try:
+        with open_sound(watched, size_bytes) as sound:
+            n_frames = _counted(sound) if sound.frames == OPEN_ENDED_FRAMES else sound.frames
+            container = "WAV" if sound.format in {"WAV", "WAVEX", "RF64"} else sound.format
+            found = SoundHeader(container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, note)
+    finally:
+        watched.raise_what_was_caught()
+    return found
+
+
+def _counted(sound: soundfile.SoundFile) -> int:
+    """Return how many frames an open-ended FLAC has."""
+    n_frames = 0
+    while count := len(read_frames(sound, _COUNTED_FRAMES)):
+        n_frames += count
+        if count < _COUNTED_FRAMES:
+            break
+    return n_frames

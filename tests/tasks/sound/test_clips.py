@@ -1,0 +1,182 @@
+"""Clips of long recordings: the same samples as cut from the whole file, from few of its bytes."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.clips import Clip, clips_of, decode_clips
+from humwatch.tasks.sound.decode import decode
+from humwatch.tasks.sound.header import read_header
+from humwatch.tasks.sound.rejected import Rejected
+
+RATE_HZ = 8000
+
+
+def encode(container="WAV", subtype="PCM_16", *, seconds=7.5, channels=2, endian="FILE"):
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (round(seconds * RATE_HZ), channels))
+    file = io.BytesIO()
+    soundfile.write(file, noise, RATE_HZ, format=container, subtype=subtype, endian=endian)
+    return file.getvalue()
+
+
+class Counting(io.BytesIO):
+    read_bytes = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.read_bytes += len(data)
+        return data
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "starts_s"),
+    [
+        (60.0, []),
+        (60.5, [0, 10, 20, 30, 40, 50, 50.5]),
+        (70.0, [0, 10, 20, 30, 40, 50, 60]),
+        (70.00001, [0, 10, 20, 30, 40, 50, 60]),
+        (61.23456, [0, 10, 20, 30, 40, 50, 51.234]),
+    ],
+)
+def test_a_long_recording_is_cut_to_its_end(duration_s, starts_s):
+    clips = clips_of(duration_s, longest_s=60, clip_s=10)
+    assert [clip.start_s for clip in clips] == pytest.approx(starts_s, abs=1e-4)
+    assert {clip.length_s for clip in clips} <= {10}
+
+
+FORMATS = [
+    *(("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")),
+    *(("WAV", subtype) for subtype in ("MS_ADPCM", "IMA_ADPCM")),
+    ("WAVEX", "PCM_24"), ("RF64", "PCM_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("AIFF", "PCM_16"),
+    ("AU", "PCM_16"), ("CAF", "PCM_16"), ("W64", "PCM_16"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("container", "subtype"), FORMATS)
+def test_clips_are_the_samples_of_the_whole_file(container, subtype):
+    data = encode(container, subtype)
+    whole = decode(data).samples
+    clips = clips_of(len(whole) / RATE_HZ, longest_s=2, clip_s=2)
+    found = list(decode_clips(io.BytesIO(data), len(data), clips))
+    assert len(found) == 4
+    for clip, audio in zip(clips, found, strict=True):
+        first, n_frames = clip.frames(RATE_HZ)
+        np.testing.assert_array_equal(audio.samples, whole[first : first + n_frames])
+        assert (audio.sample_rate_hz, audio.subtype) == (RATE_HZ, subtype)
+
+
+@pytest.mark.parametrize("subtype", ["GSM610", "NMS_ADPCM_16", "G721_32"])
+def test_codecs_that_cannot_seek_are_read_on(subtype):
+    data = encode("WAV", subtype, channels=1)
+    whole = decode(data).samples
+    (audio,) = decode_clips(io.BytesIO(data), len(data), [Clip(3.0, 2.0)])
+    np.testing.assert_allclose(audio.samples, whole[24_000:40_000], atol=2e-3)
+
+
+@pytest.mark.parametrize(("container", "subtype"), [("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
+def test_lossy_clips_in_one_pass_are_those_of_the_whole_file(container, subtype):
+    data = encode(container, subtype)
+    whole = decode(data).samples
+    clips = [Clip(start_s, 2.0) for start_s in (0.0, 2.0, 4.0)]
+    joined = np.concatenate([audio.samples for audio in decode_clips(io.BytesIO(data), len(data), clips)])
+    np.testing.assert_allclose(joined, whole[: len(joined)], atol=1e-5)
+
+
+def test_of_a_wav_only_the_clips_bytes_are_read():
+    data = encode(seconds=60)
+    file = Counting(data)
+    (audio,) = decode_clips(file, len(data), [Clip(30.0, 10.0)])
+    assert len(audio.samples) == 10 * RATE_HZ
+    assert file.read_bytes < 10 * RATE_HZ * 4 + 200
+
+
+def test_flac_of_unknown_length_is_cut_too():
+    data = encode("FLAC")
+    fields = int.from_bytes(data[18:26], "big") >> 36 << 36
+    data = data[:18] + fields.to_bytes(8, "big") + data[26:]
+    header = read_header(io.BytesIO(data), len(data))
+    assert header.duration_s == 7.5
+    whole = decode(data).samples
+    clips = clips_of(7.5, 2, 2)
+    last = list(decode_clips(io.BytesIO(data), len(data), clips))[-1]
+    np.testing.assert_array_equal(last.samples, whole[-2 * RATE_HZ :])
+
+
+@pytest.mark.parametrize("container", ["WAV", "FLAC"])
+def test_a_clip_beyond_the_end_is_truncated(container):
+    data = encode(container, seconds=5)
+    first, second = decode_clips(io.BytesIO(data), len(data), [Clip(3.0, 1.0), Clip(6.0, 1.0)])
+    assert len(first.samples) == RATE_HZ
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.TRUNCATED
+
+
+def test_what_a_file_raises_is_raised_and_not_taken_for_its_end():
+    class Broken(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() + size > 20_000:
+                raise ConnectionError("gone")
+            return super().read(size)
+
+    for container in ("WAV", "FLAC"):
+        data = encode(container)
+        with pytest.raises(ConnectionError):
+            list(decode_clips(Broken(data), len(data), [Clip(0.0, 7.0)]))
+
+
+def test_a_file_that_is_no_sound_gives_its_reason_for_every_clip():
+    words = b"these are words" * 100
+    clips = [Clip(0.0, 1.0), Clip(1.0, 1.0)]
+    assert [one.reason for one in decode_clips(io.BytesIO(words), len(words), clips)] == [Reason.NOT_AUDIO] * 2
+
+
+@pytest.mark.parametrize(("container", "subtype"), [*FORMATS, ("OGG", "VORBIS"), ("MP3", "MPEG_LAYER_III")])
+def test_a_header_says_what_decoding_gives(container, subtype):
+    data = encode(container, subtype)
+    audio = decode(data)
+    header = read_header(io.BytesIO(data), len(data))
+    assert (header.codec, header.sample_rate_hz, header.channels) == (subtype, RATE_HZ, 2)
+    assert header.n_frames == len(audio.stored)
+
+
+def test_a_header_has_the_chunks_before_and_behind_the_samples():
+    data = encode(seconds=0.01)
+    data = data[:36] + b"bext" + struct.pack("<I", 4) + b"time" + data[36:] + b"guan" + struct.pack("<I", 3) + b"GUA\0"
+    assert read_header(io.BytesIO(data), len(data)).chunks == {b"bext": b"time", b"guan": b"GUA"}
+
+
+class Sparse(io.BytesIO):
+    """A file of many gigabytes of silence behind a header: nothing of it is held."""
+
+    def __init__(self, head, size_bytes):
+        super().__init__(head)
+        self.head, self.size, self.at = head, size_bytes, 0
+
+    def seek(self, offset, whence=0):
+        self.at = offset if whence == 0 else self.size + offset
+        return self.at
+
+    def tell(self):
+        return self.at
+
+    def read(self, size=-1):
+        end = min(self.at + size, self.size)
+        data = self.head[self.at : end]
+        data += bytes(end - self.at - len(data))
+        self.at = end
+        return data
+
+
+@pytest.mark.parametrize("size_said", [0xFFFFFFFF, (5_000_000_000) % (1 << 32), 0])
+def test_a_plain_wav_above_4_gib_is_read_to_its_end(size_said):
+    data = encode(seconds=0.01)[:44]
+    head = data[:40] + struct.pack("<I", size_said)
+    size_bytes = 44 + 5_000_000_000
+    header = read_header(Sparse(head, size_bytes), size_bytes)
+    assert header.n_frames == 5_000_000_000 // 4
+    (audio,) = decode_clips(Sparse(head, size_bytes), size_bytes, [Clip(header.duration_s - 1, 1.0)])
+    assert len(audio.stored) == RATE_HZ
