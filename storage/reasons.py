@@ -48,7 +48,7 @@ EXPLANATIONS: dict[Reason, str] = {
     "ingest lists it",
     Reason.CORRUPT: "the bytes do not match their checksum or cannot be unpacked",
     Reason.NOT_AUDIO: "the bytes are no file of sound that is known here",
-    Reason.UNSUPPORTED_FORMAT: "a format or codec that is not decoded here: convert it, such as `ffmpeg -i NAME NAME.flac`",
+    Reason.UNSUPPORTED_FORMAT: "a format or codec that is not decoded here: convert it, for example with ffmpeg",
     Reason.TRUNCATED: "the file ends before the samples its header promises",
     Reason.NO_CHANNELS: "the header says 0 channels",
     Reason.CHANNEL_MISSING: "it has no channel of the configured number",

@@ -201,5 +201,5 @@ class _Unpacked(_Seekable):
             raise OSError(f"cannot be unpacked: it ends after {self._unpacked_to} of {self._size} bytes")
         self._unpacked_to += len(self._rest)
         self._crc32_so_far = isal_zlib.crc32(self._rest, self._crc32_so_far)
-        if self._unpacked_to == self._size and self._crc32 not in (None, self._crc32_so_far):
+        if self._unpacked_to >= self._size and self._crc32 not in (None, self._crc32_so_far):
             raise OSError("cannot be unpacked: the bytes do not match their CRC-32")

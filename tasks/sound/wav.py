@@ -81,7 +81,7 @@ class WavHeader:
         fact = self.fact_frames or 0
         return (
             fact
-            if not self.is_sample_by_sample and 0 < fact and n_decoded - 2 * block <= fact < n_decoded
+            if not self.is_sample_by_sample and fact > 0 and n_decoded - 2 * block <= fact < n_decoded
             else n_decoded
         )
 

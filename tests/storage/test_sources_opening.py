@@ -87,7 +87,7 @@ def test_a_member_that_was_replaced_or_cut_says_so(source):
             path.write_bytes(b"short")
         expected = {Reason.TRUNCATED}
     else:
-        shorter = {name: b"other bytes" for name in FILES}
+        shorter = dict.fromkeys(FILES, b"other bytes")
         before = dict(FILES)
         FILES.update(shorter)
         try:
