@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict, fields
@@ -12,19 +13,17 @@ from humwatch.storage.errors import SourceNotFound
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import digest
 from humwatch.storage.reasons import Reason
-from humwatch.storage.sources.member import ManifestFile, Member
+from humwatch.storage.sources.member import Contents, ManifestFile, Member
 
-Contents = tuple[list[Member], list[ManifestFile]]
-
-# Of what a listing says of a member: another one finds no index of before.
-_LISTING_VERSION = 2
+# Of what a listing says of an archive: another one finds no index of before.
+_LISTING_VERSION = 3
 
 
 def indexed(
     lake: Lake, uri: str, path: str, state: str, extensions: Collection[str], max_member_bytes: int,
     look: Callable[[], Contents],
 ) -> Contents:  # fmt: skip
-    """Return an archive's recordings and manifests as they were found when it was in `state`; else `look` and keep it.
+    """Return an archive's contents as they were found when it was in `state`; else `look` and keep it.
 
     A plain tar costs a read for every member to list and a compressed one a pass over all of it, so this is what makes
     a second look at a source cheap. The index may be deleted at any time.
@@ -36,9 +35,13 @@ def indexed(
     with suppress(SourceNotFound):
         kept = json.loads(gzip.decompress(lake.read(index)))
     if kept is None:
-        members, manifests = look()
-        rows = {"members": [asdict(member) for member in members], "manifests": [asdict(one) for one in manifests]}
+        contents = look()
+        rows = {
+            "members": [asdict(member) for member in contents.members],
+            "manifests": [asdict(one) for one in contents.manifests],
+            "ignored": contents.ignored,
+        }
         lake.create(index, gzip.compress(json.dumps(rows).encode(), mtime=0))
-        return members, manifests
+        return contents
     members = [Member(**{**row, "problem": row["problem"] and Reason(row["problem"])}) for row in kept["members"]]
-    return members, [ManifestFile(**row) for row in kept["manifests"]]
+    return Contents(members, [ManifestFile(**row) for row in kept["manifests"]], Counter(kept["ignored"]))

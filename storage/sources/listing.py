@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,19 +20,22 @@ from humwatch.storage.errors import SourceEmpty, SourceForbidden, SourceNotFound
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.storage.lake import Lake
 from humwatch.storage.reasons import Reason
-from humwatch.storage.sources.index import Contents, indexed
+from humwatch.storage.sources.index import indexed
 from humwatch.storage.sources.member import (
     MANIFEST_NAME,
+    Contents,
     Listing,
     ManifestFile,
     Member,
     archive_suffix,
     clean_name,
+    is_by_product,
     is_manifest,
     is_recording,
     manifest_file,
     number_repeats,
     printable,
+    suffix_of,
 )
 from humwatch.storage.sources.tar_archive import list_tar
 from humwatch.storage.sources.zip_archive import list_zip
@@ -39,6 +43,8 @@ from humwatch.storage.sources.zip_archive import list_zip
 # Read ahead on a remote store: a zip's directory in one or two requests, little where a tar's listing hops from header
 # to header, much where a stream is read.
 _READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 8 << 10, ".tar.gz": 8 << 20, ".tgz": 8 << 20}
+
+_SUFFIXES_TOLD = 5
 
 # What fsspec's filesystems call that which changes with a file.
 _ETAGS = ("ETag", "etag")
@@ -63,10 +69,10 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     """Return every recording of a source: an archive (.zip .tar .tar.gz .tgz), a folder of both, or one recording.
 
     Recordings are files with one of `extensions` (lower case); hidden files and macOS by-products are none. One that
-    cannot or must not be read is listed with a `problem`. `manifest.csv` is taken from any folder of an archive or
-    folder, and from beside an archive, where `<archive>.manifest.csv` counts too (not over http, which has no
-    folders). An archive of a folder that cannot be listed is in `errors` and the others go on. With a lake as `index`,
-    archives that have not changed since they were listed last are not opened.
+    cannot or must not be read is listed with a `problem`; other files are counted in `ignored`. `manifest.csv` is taken
+    from any folder of an archive or folder, and from beside an archive, where `<archive>.manifest.csv` counts too (not
+    over http, which has no folders). An archive of a folder that cannot be listed is in `errors` and the others go on.
+    With a lake as `index`, archives that have not changed since they were listed last are not opened.
 
     Raises:
         SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be accessed.
@@ -74,40 +80,25 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
         SourceEmpty: it holds no recordings.
     """
     root = _root(source)
-    members: list[Member] = []
-    manifests: list[ManifestFile] = []
     errors: list[TerminalError] = []
     if root.info["type"] == "directory":
-        for file in _files_below(root):
-            if archive_suffix(file.path):
-                try:
-                    inside, manifests_inside = _list_archive(file, extensions, max_member_bytes, index)
-                except TerminalError as error:
-                    errors.append(error)
-                    continue
-                members += inside
-                manifests += manifests_inside
-            elif is_recording(file.path.partition("/")[2], extensions):
-                members.append(_plain(file, max_member_bytes))
-            elif is_manifest(file.path) or _described_archive(file.path):
-                manifests.append(_beside(file))
+        found, errors = _list_folder(root, extensions, max_member_bytes, index)
+    elif archive_suffix(root.path):
+        found = _list_archive(root, extensions, max_member_bytes, index)
+    elif is_recording(root.path, extensions):
+        found = Contents([_plain(root, max_member_bytes)], [], Counter())
     else:
-        manifests += _manifests_beside(root)
-        if archive_suffix(root.path):
-            inside, manifests_inside = _list_archive(root, extensions, max_member_bytes, index)
-            members += inside
-            manifests += manifests_inside
-        elif is_recording(root.path, extensions):
-            members.append(_plain(root, max_member_bytes))
-        else:
-            raise SourceUnreadable(f"{source}: neither an archive (.zip .tar .tar.gz .tgz), a folder nor a recording")
-    if errors and not members:
+        raise SourceUnreadable(f"{source}: neither an archive (.zip .tar .tar.gz .tgz), a folder nor a recording")
+    if errors and not found.members:
         raise errors[0]
-    if not members:
-        raise SourceEmpty(f"{source}: holds no recordings ({', '.join(f'.{extension}' for extension in extensions)})")
-    members.sort(key=lambda member: (member.source_uri, member.member))
-    manifests.sort(key=lambda manifest: manifest.uri)
-    return Listing(tuple(number_repeats(members)), tuple(manifests), tuple(errors))
+    ignored = dict(sorted(found.ignored.items(), key=lambda item: (-item[1], item[0])))
+    if not found.members:
+        known = ", ".join(f".{extension}" for extension in extensions)
+        raise SourceEmpty(f"{source}: holds no recordings ({known}), but {_told(ignored) or 'nothing at all'}")
+    beside = [] if root.info["type"] == "directory" else list(_manifests_beside(root))
+    members = sorted(found.members, key=lambda member: (member.source_uri, member.member))
+    manifests = sorted([*found.manifests, *beside], key=lambda manifest: manifest.uri)
+    return Listing(tuple(number_repeats(members)), tuple(manifests), tuple(errors), ignored)
 
 
 def source_state(source: str) -> str:
@@ -121,6 +112,14 @@ def source_state(source: str) -> str:
         return _state(root.info)
     lines = sorted(f"{file.path}\0{_state(file.info)}\n" for file in _files_below(root))
     return f"files-{hashlib.sha256(''.join(lines).encode('utf-8', 'backslashreplace')).hexdigest()[:32]}"
+
+
+def _told(ignored: Mapping[str, int]) -> str:
+    """Return the most frequent suffixes as `12 .mp3, 3 .txt`."""
+    most = list(ignored.items())[:_SUFFIXES_TOLD]
+    told = [f"{count} {suffix or 'without a suffix'}" for suffix, count in most]
+    others = sum(ignored.values()) - sum(count for _, count in most)
+    return ", ".join([*told, f"{others} others"] if others else told)
 
 
 def _root(source: str) -> _File:
@@ -151,6 +150,30 @@ def _files_below(root: _File) -> Iterator[_File]:
             yield _File(root.fs, fs_path, f"{root.path}/{below}", info)
 
 
+def _list_folder(
+    root: _File, extensions: Collection[str], max_member_bytes: int, index: Lake | None
+) -> tuple[Contents, list[TerminalError]]:
+    found = Contents([], [], Counter())
+    errors: list[TerminalError] = []
+    for file in _files_below(root):
+        if archive_suffix(file.path):
+            try:
+                inside = _list_archive(file, extensions, max_member_bytes, index)
+            except TerminalError as error:
+                errors.append(error)
+                continue
+            found.members.extend(inside.members)
+            found.manifests.extend(inside.manifests)
+            found.ignored.update(inside.ignored)
+        elif is_recording(file.path.partition("/")[2], extensions):
+            found.members.append(_plain(file, max_member_bytes))
+        elif is_manifest(file.path) or _described_archive(file.path):
+            found.manifests.append(_beside(file))
+        elif not is_by_product(file.path.partition("/")[2]):
+            found.ignored[suffix_of(printable(file.path))] += 1
+    return found, errors
+
+
 def _list_archive(file: _File, extensions: Collection[str], max_member_bytes: int, index: Lake | None) -> Contents:
     def look() -> Contents:
         return _look_into(file, extensions, max_member_bytes)
@@ -175,7 +198,7 @@ def list_again(uri: str, extensions: Collection[str], max_member_bytes: int) -> 
 @functools.lru_cache(maxsize=2)  # batch after batch of one archive asks
 def _listed(uri: str, version: str, extensions: frozenset[str], max_member_bytes: int) -> dict[str, Member]:  # noqa: ARG001 - of the archive
     places: dict[str, Member] = {}
-    for member in _look_into(_root(uri), extensions, max_member_bytes)[0]:
+    for member in _look_into(_root(uri), extensions, max_member_bytes).members:
         places.setdefault(member.member, member)
     return places
 

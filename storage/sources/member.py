@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from humwatch.storage.errors import SourceUnreadable, TerminalError
 from humwatch.storage.reasons import Reason
@@ -72,11 +73,22 @@ class Listing:
         members: sorted by (source_uri, member).
         manifests: those inside and beside the source, sorted by URI.
         errors: archives of a folder that could not be listed; the others are in `members`.
+        ignored: how many other files there are, in folders and inside archives, which are not read, by `suffix_of`
+            their names, most of them first. Hidden files, macOS by-products and manifests are not counted.
     """
 
     members: tuple[Member, ...]
     manifests: tuple[ManifestFile, ...]
     errors: tuple[TerminalError, ...]
+    ignored: Mapping[str, int]
+
+
+class Contents(NamedTuple):
+    """What one archive holds: a part of a `Listing`."""
+
+    members: list[Member]
+    manifests: list[ManifestFile]
+    ignored: Counter[str]
 
 
 def archive_suffix(name: str) -> str:
@@ -89,11 +101,20 @@ def archive_suffix(name: str) -> str:
 
 def is_recording(name: str, extensions: Collection[str]) -> bool:
     """Whether a path (forward slashes) names a recording: known extension, nothing hidden, no macOS by-product."""
+    _, dot, extension = name.rpartition("/")[2].rpartition(".")
+    return bool(dot) and extension.lower() in extensions and not is_by_product(name)
+
+
+def is_by_product(name: str) -> bool:
+    """Whether a path (forward slashes) is that of something hidden or of what macOS adds to archives."""
     parts = [part for part in name.split("/") if part not in {"", ".", ".."}]
-    if not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts):
-        return False
-    _, dot, extension = parts[-1].rpartition(".")
-    return bool(dot) and extension.lower() in extensions
+    return not parts or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
+def suffix_of(name: str) -> str:
+    """Return the lower-case suffix of a file name (`.mp3`), with the `.tar` before it (`.tar.lz`); "" for none."""
+    found = re.search(r"[^/](?P<suffix>(\.tar)?\.[^./]+)$", name.lower())
+    return found["suffix"] if found else ""
 
 
 def is_manifest(name: str) -> bool:

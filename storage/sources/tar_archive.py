@@ -10,6 +10,7 @@ import gzip
 import io
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
@@ -18,14 +19,17 @@ from humwatch.storage.errors import SourceUnreadable
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources.member import (
     MAX_MANIFEST_BYTES,
+    Contents,
     ManifestFile,
     Member,
     ReadProblem,
     clean_name,
+    is_by_product,
     is_manifest,
     is_recording,
     is_unsafe,
     manifest_file,
+    suffix_of,
 )
 from humwatch.storage.sources.zip_archive import checked
 
@@ -53,14 +57,16 @@ class _LastRead:
 
 def list_tar(
     file: IO[bytes], uri: str, path: str, extensions: Collection[str], max_member_bytes: int, *, compressed: bool
-) -> tuple[list[Member], list[ManifestFile]]:
-    """Return the recordings and manifests of a tar archive opened for reading; `path` begins their paths.
+) -> Contents:
+    """Return the contents of a tar archive opened for reading; `path` begins their paths.
 
     Raises:
         SourceUnreadable: it is no such archive, damaged or cut off, or holds a manifest that cannot be read.
         OSError: the file cannot be read.
     """
-    members, manifests = [], []
+    members: list[Member] = []
+    manifests: list[ManifestFile] = []
+    ignored: Counter[str] = Counter()
     with _readable(uri), _opened(file, compressed=compressed) as (archive, reader):
         for info in archive:
             name = clean_name(info.name)
@@ -75,11 +81,13 @@ def list_tar(
             elif is_manifest(name) and info.isreg():
                 data = cast(IO[bytes], archive.extractfile(info)).read(MAX_MANIFEST_BYTES + 1)
                 manifests.append(manifest_file(data, f"{uri}/{name}", f"{path}/{name}"))
+            elif not is_by_product(name):
+                ignored[suffix_of(name)] += 1
         if reader.last != bytes(tarfile.BLOCKSIZE):
             raise SourceUnreadable(f"{uri}: damaged or cut off at byte {archive.offset}: no end-of-archive mark there")
         while compressed and reader.read(1 << 20):
             pass  # on to the end of the gzip stream, which holds its checksum
-    return members, manifests
+    return Contents(members, manifests, ignored)
 
 
 def stream_tar(file: IO[bytes], members: Sequence[Member]) -> Iterator[tuple[Member, bytes | ReadProblem]]:

@@ -12,6 +12,7 @@ import struct
 import zipfile
 import zlib
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection
 from typing import IO
 
@@ -22,14 +23,17 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources.member import (
     MAX_MANIFEST_BYTES,
     Compression,
+    Contents,
     ManifestFile,
     Member,
     ReadProblem,
     clean_name,
+    is_by_product,
     is_manifest,
     is_recording,
     is_unsafe,
     manifest_file,
+    suffix_of,
 )
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
@@ -41,29 +45,32 @@ _ONLY_DISK = {0, 0xFFFF}
 _COUNTING_STEP = 1 << 20
 
 
-def list_zip(
-    file: IO[bytes], uri: str, path: str, extensions: Collection[str], max_member_bytes: int
-) -> tuple[list[Member], list[ManifestFile]]:
-    """Return the recordings and manifests of a zip archive opened for reading; `path` begins their paths.
+def list_zip(file: IO[bytes], uri: str, path: str, extensions: Collection[str], max_member_bytes: int) -> Contents:
+    """Return the contents of a zip archive opened for reading; `path` begins their paths.
 
     Raises:
         SourceUnreadable: it is no zip archive, cut off, one disk of several, or holds a manifest that cannot be read.
         OSError: the file cannot be read.
     """
+    members: list[Member] = []
+    manifests: list[ManifestFile] = []
+    ignored: Counter[str] = Counter()
     try:
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
             if any(info.volume not in _ONLY_DISK for info in infos):
                 raise SourceUnreadable(f"{uri}: one disk of a zip archive split over several; join them first")
             starts = sorted({info.header_offset for info in infos} | {archive.start_dir})
-            members = [
-                _member(info, _next_start(starts, info), uri, path, max_member_bytes)
-                for info in infos
-                if not info.is_dir() and is_recording(clean_name(info.filename), extensions)
-            ]
-            manifests = [
-                _manifest(archive, info, uri, path) for info in infos if is_manifest(clean_name(info.filename))
-            ]
+            for info in infos:
+                name = clean_name(info.filename)
+                if info.is_dir():
+                    continue
+                if is_recording(name, extensions):
+                    members.append(_member(info, _next_start(starts, info), uri, path, max_member_bytes))
+                elif is_manifest(name):
+                    manifests.append(_manifest(archive, info, uri, path))
+                elif not is_by_product(name):
+                    ignored[suffix_of(name)] += 1
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error) as error:
         if isinstance(error, SourceUnreadable):
             raise
@@ -71,7 +78,7 @@ def list_zip(
             # zipfile says "not a zip file" also when the read itself failed, which may be worth a retry.
             raise error.__context__ from None
         raise SourceUnreadable(f"{uri}: not a zip archive that can be read, or cut off ({error})") from error
-    return members, manifests
+    return Contents(members, manifests, ignored)
 
 
 def unzip(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:

@@ -17,6 +17,7 @@ import pytest
 from sources_helpers import EXTENSIONS, LIMIT, CountedFileSystem, counted, patch_central, tar_bytes, zip_bytes
 
 from humwatch.storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, StorageUnavailable
+from humwatch.storage.lake import Lake
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import list_members, source_state
 
@@ -52,6 +53,58 @@ ARCHIVES = {
     "x.tar.gz": tar_bytes(FILES | OTHERS, "w:gz"),
     "x.tgz": tar_bytes(FILES | OTHERS, "w:gz"),
 }
+
+
+def lake_at(tmp_path):
+    return Lake.open(str(tmp_path / "lake"))
+
+
+UNREAD = {
+    "readme.txt": b"x",
+    "fan/notes.TXT": b"x",
+    "fan/0.mp3": b"x",
+    "fan/more.zip": b"x",
+    "fan/more.tar.lz": b"x",
+    "v1.2/README": b"x",
+    "fan/.hidden.mp3": b"x",
+    "__MACOSX/fan/._0.mp3": b"x",
+    "fan/manifest.csv": b"path\n",
+}
+UNREAD_COUNTS = {".txt": 2, ".mp3": 1, ".zip": 1, ".tar.lz": 1, "": 1}
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz"])
+def test_files_in_an_archive_that_are_not_read_are_counted(tmp_path, name):
+    pack = {"x.zip": zip_bytes, "x.tar": tar_bytes, "x.tgz": lambda files: tar_bytes(files, "w:gz")}[name]
+    file = written(tmp_path / name, pack(FILES | UNREAD))
+    lake = lake_at(tmp_path)
+    looked, kept = (list_members(str(file), EXTENSIONS, LIMIT, index=lake).ignored for _ in range(2))
+    assert looked == kept == UNREAD_COUNTS
+    assert next(iter(looked)) == ".txt"
+
+
+def test_files_in_a_folder_that_are_not_read_are_counted(tmp_path):
+    for name, data in (FILES | UNREAD).items():
+        written(tmp_path / "site" / name, data)
+    written(tmp_path / "site" / "fan" / "more.zip", zip_bytes(FILES | UNREAD))
+    written(tmp_path / "site" / "more.zip.manifest.csv", b"path\n")
+    written(tmp_path / "site" / "old.7z", b"x")
+    counts = {suffix: 2 * count for suffix, count in UNREAD_COUNTS.items()}
+    assert listed(tmp_path / "site").ignored == counts | {".zip": 1, ".7z": 1}
+    assert listed(tmp_path / "site" / "v1.2" / ".." / "fan" / "id_00").ignored == {}
+
+
+def test_a_source_without_recordings_says_what_it_holds(tmp_path):
+    for name in [*(f"{number}.mp3" for number in range(12)), "a.txt", "b.txt", "c.TXT", "README", "v1.2"]:
+        written(tmp_path / "data" / name, b"x")
+    with pytest.raises(SourceEmpty, match=r"\.wav, \.flac\), but 12 \.mp3, 3 \.txt, 1 without a suffix, 1 \.2$"):
+        listed(tmp_path / "data")
+    written(tmp_path / "x.zip", zip_bytes({f"a.{kind}": b"x" for kind in "pqrstuvw"}))
+    with pytest.raises(SourceEmpty, match=r"but 1 \.p, 1 \.q, 1 \.r, 1 \.s, 1 \.t, 3 others$"):
+        listed(tmp_path / "x.zip")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceEmpty, match="nothing at all"):
+        listed(tmp_path / "empty")
 
 
 @pytest.mark.parametrize("name", ARCHIVES)
