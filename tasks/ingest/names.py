@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from humwatch.storage.errors import BadConfiguration
@@ -34,11 +35,11 @@ LABEL_WORDS = {
     **dict.fromkeys(("abnormal", "anomaly", "anomalous", "anomalies", "ng", "nok", "bad", "faulty"), "abnormal"),
 }
 """What folders, file names, manifests and name patterns call a label, in lower case."""
-_CHOICES = {"domain": ("source", "target"), "split": ("train", "test")}
+_CHOICES = {"domain": ("source", "target"), "split": ("train", "test", "supplemental")}
 
 _CONDITION = re.compile(r"(-?)(?<![a-z0-9.])(\d+(?:\.\d+)?)_?dB(?![a-z0-9])", re.IGNORECASE)
-_SPLIT_FOLDER = re.compile(r"(?:(?P<domain>source|target)_)?(?P<split>train|test)", re.IGNORECASE)
-_PASSED_FOLDER = re.compile(r".*_data|supplemental", re.IGNORECASE)
+_SPLIT_FOLDER = re.compile(r"(?:(?P<domain>source|target)_)?(?P<split>train|test|supplemental)", re.IGNORECASE)
+_PASSED_FOLDER = re.compile(r".*_data", re.IGNORECASE)
 _NUMBERED_ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 _LOOKS_LIKE_ID = re.compile(r".*\d[a-z]?", re.IGNORECASE)
 _DCASE_NAMES = (
@@ -65,6 +66,20 @@ _NO_ID = re.compile(r"(?:19|20)\d\d|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[
 _NO_TYPE = re.compile(rf"\d{{1,2}}|{_NO_ID.pattern}")  # nor a type like a month or a day
 
 
+class Origin(StrEnum):
+    """Which rule said a fact; the value is what `humwatch inspect` shows."""
+
+    MANIFEST = "manifest"
+    NAME_PATTERN = "name_pattern"
+    HIVE_KEY = "Hive key"
+    FOLDER_DATE = "folder date"
+    FOLDER = "folder"
+    ARCHIVE_NAME = "archive name"
+    DCASE_NAME = "DCASE name"
+    FILE_NAME = "file name"
+    DEFAULT = "default"
+
+
 @dataclass(frozen=True)
 class Facts:
     """What is known of a recording before it is opened.
@@ -73,8 +88,9 @@ class Facts:
         machine_type: "unknown" when no folder or archive names it; machine_id: "all" when the type has no IDs.
         batch: date, else condition, else the split of DCASE names, else "all".
         condition: normal form `-6_dB`, or as given; label: normal | abnormal | None; domain: source | target | None.
-        split: train | test | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
+        split: train | test | supplemental (neither) | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
         problem: CONFLICTING_NAMES when two sources of truth disagree, UNCLEAR_MACHINE when its name is none.
+        origins: which rule said it, for each of the facts above that is not None.
     """
 
     site: str | None
@@ -88,13 +104,24 @@ class Facts:
     recorded_at: datetime | None
     attributes: str | None
     problem: Reason | None
+    origins: Mapping[str, Origin]
+
+
+class _Claim(NamedTuple):
+    """A fact that a part of a path states."""
+
+    value: Any
+    origin: Origin
+
+
+_Claims = defaultdict[str, list[_Claim]]
 
 
 class _Folder(NamedTuple):
     """A folder's or archive's name without suffix, dates and conditions."""
 
     name: str
-    is_archive: bool
+    origin: Origin
 
 
 def compile_pattern(name_pattern: str | None) -> re.Pattern[str] | None:
@@ -147,55 +174,40 @@ def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Map
         BadConfiguration: the pattern caught a value its group cannot have.
     """
     path = _REPEAT.sub("", path)
-    known = {**_pattern_facts(path, name_pattern), **(given or {})}
+    stated = {name: _Claim(value, Origin.NAME_PATTERN) for name, value in _pattern_facts(path, name_pattern).items()}
+    stated |= {name: _Claim(value, Origin.MANIFEST) for name, value in (given or {}).items()}
     *parents, file_name = [part for part in path.split("/") if part not in {"", ".", ".."}]
-    claims: dict[str, list[str]] = defaultdict(list)
+    stem = file_name.rpartition(".")[0] or file_name
+    claims: _Claims = defaultdict(list)
     parents, hive = _without_hive(parents)
     parents, spread = _without_spread_date(parents)
     chain: list[_Folder] = []
     for parent in parents:
         folder = _folder(parent, claims)
-        if folder.name and not _claims_of_folder(folder.name, claims):
+        if folder.name and not _claims_of_folder(folder, claims):
             chain.append(folder)
-    stem = file_name.rpartition(".")[0] or file_name
     dcase = next((match for regex in _DCASE_NAMES if (match := regex.fullmatch(stem))), None)
-    name = dcase or _LABEL_NAME.fullmatch(stem)
-    file_id = dcase["machine_id"] if dcase else None
-    machine_type, folder_id = _machine(chain, file_id)
+    machine_type, folder_id = _machine(chain, dcase["machine_id"] if dcase else None)
+    claims["machine_type"] += [machine_type] if machine_type else []
     claims["machine_id"] += [folder_id] if folder_id else []
-    for key, value in (name.groupdict() if name else {}).items():
-        if value:
-            claims[key].append(LABEL_WORDS[value.lower()] if key == "label" else value)
-    claims["split"] = [split.lower() for split in claims["split"] if split.lower() in _CHOICES["split"]]
-    claims["domain"] = [domain.lower() for domain in claims["domain"]]
-    facts = {key: values[-1] for key, values in claims.items() if values} | hive | known
-    recorded_at = known["recorded_at"] if "recorded_at" in known else time_of(stem)
-    machine_type, machine_id = facts.get("machine_type") or machine_type or "unknown", facts.get("machine_id") or "all"
-    unclear = ("machine_type" not in known and _NO_TYPE.fullmatch(machine_type)) or (
-        "machine_id" not in known and _NO_ID.fullmatch(machine_id)
+    _claims_of_file(stem, dcase, claims)
+    found = {name: values[-1] for name, values in claims.items() if values} | hive | stated
+    if "recorded_at" not in found and (time := time_of(stem)):
+        found["recorded_at"] = _Claim(time, Origin.FILE_NAME)
+    found.setdefault("machine_type", _Claim("unknown", Origin.DEFAULT))
+    found.setdefault("machine_id", _Claim("all", Origin.DEFAULT))
+    if "batch" not in found:
+        stand_ins = ("condition", "split") if dcase else ("condition",)
+        found["batch"] = _batch(parents, spread, [found[name] for name in stand_ins if name in found], stem, found)
+    disagree = any(len({claim.value for claim in values}) > 1 for name, values in claims.items() if name not in stated)
+    unclear = ("machine_type" not in stated and _NO_TYPE.fullmatch(found["machine_type"].value)) or (
+        "machine_id" not in stated and _NO_ID.fullmatch(found["machine_id"].value)
     )
+    values: dict[str, Any] = {name: found[name].value if name in found else None for name in FACT_NAMES}
     return Facts(
-        site=facts.get("site"),
-        machine_type=machine_type,
-        machine_id=machine_id,
-        batch=facts.get("batch")
-        or spread
-        or next((date for parent in reversed(parents) if (date := date_of(parent))), None)
-        or facts.get("condition")
-        or (facts.get("split") if dcase else None)
-        or (recorded_at.date().isoformat() if recorded_at else date_of(stem))
-        or "all",
-        condition=facts.get("condition"),
-        domain=facts.get("domain"),
-        label=facts.get("label"),
-        split=facts.get("split"),
-        recorded_at=recorded_at,
-        attributes=facts.get("attributes"),
-        problem=Reason.CONFLICTING_NAMES
-        if any(len(set(values)) > 1 for key, values in claims.items() if key not in known)
-        else Reason.UNCLEAR_MACHINE
-        if unclear
-        else None,
+        **values,
+        problem=Reason.CONFLICTING_NAMES if disagree else Reason.UNCLEAR_MACHINE if unclear else None,
+        origins={name: found[name].origin for name in FACT_NAMES if name in found and found[name].value is not None},
     )
 
 
@@ -217,15 +229,15 @@ def file_key(path: str, name_pattern: re.Pattern[str] | None = None) -> str:
     return "/".join([*filter(None, inner), file_name])
 
 
-def _without_hive(parents: list[str]) -> tuple[list[str], dict[str, str]]:
+def _without_hive(parents: list[str]) -> tuple[list[str], dict[str, _Claim]]:
     """Return the folders that are no `key=value` of Hive, and what those say: facts, a date as `batch`."""
     found = {part: (match["key"].lower(), match["value"]) for part in parents if (match := _HIVE.fullmatch(part))}
     keys = dict(found.values())
-    facts = {_HIVE_FACTS[key]: value for key, value in keys.items() if key in _HIVE_FACTS}
+    facts = {_HIVE_FACTS[key]: _Claim(value, Origin.HIVE_KEY) for key, value in keys.items() if key in _HIVE_FACTS}
     pieces = [keys[key].zfill(2) for key in _HIVE_DATES if key in keys]
     night = date_of_folders(pieces) or next((date_of(keys[key]) for key in _HIVE_NIGHTS if key in keys), None)
     if night:
-        facts["batch"] = night
+        facts["batch"] = _Claim(night, Origin.HIVE_KEY)
     understood = {*_HIVE_FACTS, *(_HIVE_DATES if len(pieces) == len(_HIVE_DATES) else ()), *_HIVE_NIGHTS}
     return [part for part in parents if part not in found or found[part][0] not in understood], facts
 
@@ -239,43 +251,68 @@ def _without_spread_date(parents: list[str]) -> tuple[list[str], str | None]:
     return parents, None
 
 
-def _folder(parent: str, claims: dict[str, list[str]]) -> _Folder:
+def _batch(
+    parents: Sequence[str], spread: str | None, stand_ins: Sequence[_Claim], stem: str, found: Mapping[str, _Claim]
+) -> _Claim:
+    """Return the folders' date, else what stands in for a night, else the date of the file's name, else "all"."""
+    date = spread or next((date for parent in reversed(parents) if (date := date_of(parent))), None)
+    if date:
+        return _Claim(date, Origin.FOLDER_DATE)
+    if claim := next((claim for claim in stand_ins if claim.value), None):
+        return claim
+    if recorded := found.get("recorded_at"):
+        return _Claim(recorded.value.date().isoformat(), recorded.origin)
+    date = date_of(stem)
+    return _Claim(date, Origin.FILE_NAME) if date else _Claim("all", Origin.DEFAULT)
+
+
+def _folder(parent: str, claims: _Claims) -> _Folder:
     suffix = archive_suffix(parent)
     name = parent.removesuffix(suffix)
-    claims["condition"] += [_condition(match) for match in _CONDITION.finditer(name)]
-    return _Folder(_tidied(strip_dates(_strip_conditions(name)), name), bool(suffix))
+    origin = Origin.ARCHIVE_NAME if suffix else Origin.FOLDER
+    claims["condition"] += [_Claim(_condition(match), origin) for match in _CONDITION.finditer(name)]
+    return _Folder(_tidied(strip_dates(_strip_conditions(name)), name), origin)
 
 
-def _claims_of_folder(name: str, claims: dict[str, list[str]]) -> bool:
+def _claims_of_folder(folder: _Folder, claims: _Claims) -> bool:
     """Take label, split and domain from a folder that says nothing else; whether it is such a folder."""
-    if label := LABEL_WORDS.get(name.lower()):
-        claims["label"].append(label)
+    if label := LABEL_WORDS.get(folder.name.lower()):
+        claims["label"].append(_Claim(label, folder.origin))
         return True
-    if split := _SPLIT_FOLDER.fullmatch(name):
+    if split := _SPLIT_FOLDER.fullmatch(folder.name):
         for key, value in split.groupdict().items():
-            claims[key] += [value] if value else []
+            claims[key] += [_Claim(value.lower(), folder.origin)] if value else []
         return True
-    return _PASSED_FOLDER.fullmatch(name) is not None
+    return _PASSED_FOLDER.fullmatch(folder.name) is not None
 
 
-def _machine(chain: Sequence[_Folder], file_id: str | None) -> tuple[str | None, str | None]:
+def _machine(chain: Sequence[_Folder], file_id: str | None) -> tuple[_Claim | None, _Claim | None]:
     """Return the machine type, and the ID that folders give, from the folders that name neither label nor split."""
-    names = [folder.name for folder in chain]
-    numbered = [index for index, name in enumerate(names) if _NUMBERED_ID.fullmatch(name)]
+    claims = [_Claim(folder.name, folder.origin) for folder in chain]
+    numbered = [index for index, folder in enumerate(chain) if _NUMBERED_ID.fullmatch(folder.name)]
     if numbered or file_id:
-        above = names[: numbered[-1]] if numbered else names
-        types = [name for name in above if not _NUMBERED_ID.fullmatch(name)]
-        return (types[-1] if types else None), (names[numbered[-1]] if numbered else None)
-    archives = [index for index, folder in enumerate(chain) if folder.is_archive]
-    archive = names[archives[-1]] if archives else None
-    inner = names[archives[-1] + 1 :] if archives else names
+        above = claims[: numbered[-1]] if numbered else claims
+        types = [claim for claim in above if not _NUMBERED_ID.fullmatch(claim.value)]
+        return (types[-1] if types else None), (claims[numbered[-1]] if numbered else None)
+    archives = [index for index, folder in enumerate(chain) if folder.origin is Origin.ARCHIVE_NAME]
+    archive = claims[archives[-1]] if archives else None
+    inner = claims[archives[-1] + 1 :] if archives else claims
     if len(inner) >= 2:
         return inner[-2], inner[-1]
     if not inner:
         return archive, None
-    if archive is None or inner[0] == archive or not _LOOKS_LIKE_ID.fullmatch(inner[0]):
+    if archive is None or inner[0].value == archive.value or not _LOOKS_LIKE_ID.fullmatch(inner[0].value):
         return inner[0], None
     return archive, inner[0]
+
+
+def _claims_of_file(stem: str, dcase: re.Match[str] | None, claims: _Claims) -> None:
+    """Take what a name of DCASE or MIMII says, or one that is a label and perhaps a number."""
+    name = dcase or _LABEL_NAME.fullmatch(stem)
+    origin = Origin.DCASE_NAME if dcase else Origin.FILE_NAME
+    for key, value in (name.groupdict() if name else {}).items():
+        if value:
+            claims[key].append(_Claim(_checked(key, value), origin))
 
 
 def _pattern_facts(path: str, name_pattern: re.Pattern[str] | None) -> dict[str, Any]:

@@ -99,12 +99,11 @@ def member_of(row: Mapping[Any, Any]) -> Member:
 
 
 def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[str, Any]:
-    described = asdict(facts)
-    problem = described.pop("problem")
+    described = {name: value for name, value in asdict(facts).items() if name in RECORDINGS.names}
     if member.problem is Reason.UNSAFE_PATH:
         # Nothing in such a name can be believed.
         described |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
-    reason = member.problem or problem
+    reason = member.problem or facts.problem
     return {
         **{name: getattr(member, name) for name in _PLACE},
         **described,

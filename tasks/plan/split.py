@@ -24,8 +24,8 @@ def split(recordings: pd.DataFrame, seed: int, mode: Literal["holdout", "paper"]
 
     For each machine by itself, whatever the order of rows and the other machines:
 
-    - It has a split of its archive: its normal train recordings train, its abnormal ones are unused, all other
-      recordings of the machine test.
+    - It has a split of its archive: its normal train recordings train, its abnormal ones and what is supplemental
+      (DCASE 2025 on: other sounds to learn from) are unused, all other recordings of the machine test.
     - Otherwise, with n_normal and n_abnormal files: `holdout` tests min(150, n_abnormal, n_normal // 2) normal files
       and all abnormal ones; `paper` tests min(150, n_abnormal) normal files, one always staying to train, and as many
       abnormal ones, the other abnormal files being unused. The other normal files train.
@@ -34,14 +34,16 @@ def split(recordings: pd.DataFrame, seed: int, mode: Literal["holdout", "paper"]
     A file under several conditions is one file: it plays one role in all of them.
 
     Args:
-        recordings: Columns site, machine_type, machine_id, split (train|test|null), label (normal|abnormal|null) and
-            file_key, str, the same for the same file in every condition; a normal and an abnormal file may share one.
+        recordings: Columns site, machine_type, machine_id, split (train|test|supplemental|null), label
+            (normal|abnormal|null) and file_key, str, the same for the same file in every condition; a normal and an
+            abnormal file may share one.
         seed: Chooses the files, by a hash of the seed, the machine and the file.
         mode: Size of the test set.
     """
     roles = np.full(len(recordings), "test", dtype=object)
     is_normal, is_abnormal = _equals(recordings["label"], "normal"), _equals(recordings["label"], "abnormal")
     in_train, in_archive_split = _equals(recordings["split"], "train"), recordings["split"].notna().to_numpy()
+    supplemental = _equals(recordings["split"], "supplemental")
     keys = recordings["file_key"].to_numpy(dtype=object)
     identities = python_values(recordings[_IN_ALL_CONDITIONS])
     for positions in identities.groupby(_IN_ALL_CONDITIONS, dropna=False, sort=False).indices.values():
@@ -50,6 +52,7 @@ def split(recordings: pd.DataFrame, seed: int, mode: Literal["holdout", "paper"]
         if in_archive_split[rows].any():
             roles[normals[in_train[normals]]] = "train"
             roles[abnormals[in_train[abnormals]]] = "unused"
+            roles[rows[supplemental[rows]]] = "unused"
             continue
         machine = [seed, *identities.iloc[rows[0]]]
         normal_keys = _shuffled(keys[normals], [*machine, "normal"])

@@ -29,6 +29,12 @@ def facts(machine_type, **others):
     return NOTHING | {"machine_type": machine_type} | others
 
 
+def said(path):
+    described = asdict(read_name(path))
+    del described["origins"]
+    return described
+
+
 CASES = {
     # DCASE 2023 as it is packed
     "dcase2023_ToyCar.zip/ToyCar/train/section_00_source_train_normal_0004_car_B1_spd_31V_mic_1.flac": facts(
@@ -90,7 +96,13 @@ CASES = {
         batch="train",
     ),
     "dev.zip/ToyCar/supplemental/section_00_source_supplemental_normal_0000_noAttribute.wav": facts(
-        "ToyCar", machine_id="section_00", domain="source", label="normal", attributes="noAttribute"
+        "ToyCar",
+        machine_id="section_00",
+        split="supplemental",
+        domain="source",
+        label="normal",
+        attributes="noAttribute",
+        batch="supplemental",
     ),
     # MIMII, with and without its condition
     "mimii_fan.zip/fan/id_00/abnormal/00000000.wav": facts("fan", machine_id="id_00", label="abnormal"),
@@ -144,7 +156,44 @@ CASES = {
 
 @pytest.mark.parametrize("path", CASES)
 def test_names(path):
-    assert asdict(read_name(path)) == CASES[path]
+    assert said(path) == CASES[path]
+
+
+@pytest.mark.parametrize(
+    ("path", "origins"),
+    [
+        (
+            "sound/2026/11/01/pump/id_00/normal/20261102T010000Z.wav",
+            {"machine_type": "folder", "machine_id": "folder", "batch": "folder date", "label": "folder",
+             "recorded_at": "file name"},
+        ),
+        (
+            "-6_dB_fan.zip/normal_0001.wav",
+            {"machine_type": "archive name", "machine_id": "default", "batch": "archive name",
+             "condition": "archive name", "label": "file name"},
+        ),
+        (
+            "sound/machine=7/day=01/month=11/year=2026/a.wav",
+            {"machine_type": "folder", "machine_id": "Hive key", "batch": "Hive key"},
+        ),
+        (
+            "x/ToyCar/test/section_00_source_test_normal_0000_a.wav",
+            {"machine_type": "folder", "machine_id": "DCASE name", "batch": "DCASE name", "split": "DCASE name",
+             "domain": "DCASE name", "label": "DCASE name", "attributes": "DCASE name"},
+        ),
+        ("20261102T010000Z.wav", {"machine_type": "default", "machine_id": "default", "batch": "file name",
+                                  "recorded_at": "file name"}),
+    ],
+)  # fmt: skip
+def test_every_fact_tells_which_rule_said_it(path, origins):
+    assert read_name(path).origins == origins
+
+
+def test_what_a_manifest_or_the_pattern_said_is_told_too():
+    named = read_name("a/pump/7/x.wav", compile_pattern("(?P<site>^a)"), {"label": None, "batch": "spring"})
+    assert named.origins == {
+        "site": "name_pattern", "machine_type": "folder", "machine_id": "folder", "batch": "manifest",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

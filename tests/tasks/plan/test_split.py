@@ -155,3 +155,8 @@ def test_no_recordings():
     roles = split(machine(0, 0), seed=0, mode="holdout")
     assert len(roles) == 0
     assert roles.name == "role"
+
+
+def test_what_is_supplemental_neither_trains_nor_tests():
+    table = machine(4, 1).assign(split=["train", "supplemental", "test", "supplemental", "supplemental"])
+    assert list(split(table, seed=0, mode="holdout")) == ["train", "unused", "test", "unused", "unused"]
