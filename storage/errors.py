@@ -60,6 +60,12 @@ class SourceEmpty(TerminalError, ValueError):
     code = "source_empty"
 
 
+class ManifestFitsNothing(TerminalError, LookupError):
+    """A manifest has rows, and none of them names a recording."""
+
+    code = "manifest_fits_nothing"
+
+
 class ProtocolUnsupported(TerminalError, ImportError):
     """A URI needs an fsspec package that is not installed."""
 

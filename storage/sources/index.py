@@ -16,7 +16,7 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources.member import Contents, ManifestFile, Member
 
 # Of what a listing says of an archive: another one finds no index of before.
-_LISTING_VERSION = 3
+_LISTING_VERSION = 4
 
 
 def indexed(

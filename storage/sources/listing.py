@@ -6,7 +6,7 @@ import functools
 import hashlib
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -69,10 +69,11 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     """Return every recording of a source: an archive (.zip .tar .tar.gz .tgz), a folder of both, or one recording.
 
     Recordings are files with one of `extensions` (lower case); hidden files and macOS by-products are none. One that
-    cannot or must not be read is listed with a `problem`; other files are counted in `ignored`. `manifest.csv` is taken
-    from any folder of an archive or folder, and from beside an archive, where `<archive>.manifest.csv` counts too (not
-    over http, which has no folders). An archive of a folder that cannot be listed is in `errors` and the others go on.
-    With a lake as `index`, archives that have not changed since they were listed last are not opened.
+    cannot or must not be read is listed with a `problem`; other files are counted in `ignored`. `manifest.csv`, in any
+    case, is taken from any folder of an archive or folder, and from beside an archive, where `<archive>.manifest.csv`
+    counts too (in a bucket in lower case; not over http, which has no folders). An archive of a folder that cannot be
+    listed is in `errors` and the others go on. With a lake as `index`, archives that have not changed since they were
+    listed last are not opened.
 
     Raises:
         SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be accessed.
@@ -249,15 +250,17 @@ def _beside(file: _File) -> ManifestFile:
 
 def _described_archive(path: str) -> str:
     """Return the path of the archive that a file named like `fan.zip.manifest.csv` describes; else ""."""
-    archive = path.removesuffix(f".{MANIFEST_NAME}")
-    return archive if archive != path and archive_suffix(archive) else ""
+    ending = f".{MANIFEST_NAME}"
+    archive = path[: -len(ending)] if path.lower().endswith(ending) else ""
+    return archive if archive_suffix(archive) else ""
 
 
 def _manifests_beside(root: _File) -> Iterator[ManifestFile]:
     if isinstance(root.fs, HTTPFileSystem):
         return
-    for name in (f"{root.path}.{MANIFEST_NAME}", MANIFEST_NAME):
-        fs_path = f"{root.fs_path.rpartition('/')[0]}/{name}"
+    folder = root.fs_path.rpartition("/")[0]
+    for name in _manifest_names(root, folder):
+        fs_path = f"{folder}/{name}"
         try:
             yield _beside(_File(root.fs, fs_path, name, {}))
         except SourceNotFound:
@@ -266,6 +269,18 @@ def _manifests_beside(root: _File) -> Iterator[ManifestFile]:
             # S3 answers 403 for an object that is not there to those who may not list the bucket.
             if not isinstance(root.fs, AsyncFileSystem):
                 raise
+
+
+def _manifest_names(root: _File, folder: str) -> Iterable[str]:
+    """Return what manifests beside an archive are called: in any case where folders are cheap to list."""
+    names = (f"{root.path}.{MANIFEST_NAME}", MANIFEST_NAME)
+    if isinstance(root.fs, AsyncFileSystem):
+        return names  # an object store's folder may hold millions, or may not be listed
+    try:
+        there = [str(path).rpartition("/")[2] for path in root.fs.ls(folder, detail=False)]
+    except OSError:
+        return names
+    return [name for name in there if name.lower() == MANIFEST_NAME or _described_archive(name) == root.path]
 
 
 def _tells_change(info: Mapping[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -118,8 +119,8 @@ def suffix_of(name: str) -> str:
 
 
 def is_manifest(name: str) -> bool:
-    """Whether a path (forward slashes) inside an archive or folder is that of a manifest."""
-    return name.rpartition("/")[2] == MANIFEST_NAME and "__MACOSX" not in name.split("/")
+    """Whether a path (forward slashes) inside an archive or folder is that of a manifest, in any case."""
+    return name.rpartition("/")[2].lower() == MANIFEST_NAME and "__MACOSX" not in name.split("/")
 
 
 def clean_name(name: str) -> str:
@@ -156,13 +157,14 @@ def manifest_file(data: bytes, uri: str, path: str) -> ManifestFile:
     """Return a manifest whose rows are relative to the folder of `path`.
 
     Raises:
-        SourceUnreadable: it is not UTF-8 text, or longer than 64 MiB.
+        SourceUnreadable: it is neither UTF-8 nor UTF-16 text, or longer than 64 MiB.
     """
     if len(data) > MAX_MANIFEST_BYTES:
         raise SourceUnreadable(f"{uri}: a manifest may have {MAX_MANIFEST_BYTES} bytes at most")
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise SourceUnreadable(f"{uri}: not UTF-8 text ({error})") from error
+        raise SourceUnreadable(f"{uri}: not UTF-8 text ({error}); in Excel save it as 'CSV UTF-8'") from error
     folder, slash, _ = path.rpartition("/")
     return ManifestFile(uri, folder + slash, text)

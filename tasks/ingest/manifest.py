@@ -1,127 +1,240 @@
-"""Manifests: CSV files that say what recordings are, in or beside an archive; they win over names."""
+"""Manifests: CSV files that say what recordings are, in or beside an archive; they win over names.
+
+Here: which row speaks of which recording, what then is known of it, and which rows and recordings are left over.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
-from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member, archive_suffix
-from humwatch.tasks.ingest.names import FACT_NAMES, Facts, checked_facts, read_name
+from humwatch.tasks.ingest.manifest_rows import Manifest, read_manifest
+from humwatch.tasks.ingest.names import FACT_NAMES, Facts, read_name
+
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """A manifest's rows.
+class ManifestUse:
+    """How a manifest fits one source.
 
     Attributes:
-        prefix: "" or a path that ends in "/": what the rows' paths are relative to.
-        rows: facts by the row's path, in the form of `checked_facts`.
-        contradictory: paths with two rows that differ; in none of `rows`.
+        uri: where the manifest is.
+        found: the paths of its rows that name a recording.
+        missing: those of its rows that name none, in its order; not those that name another archive beside the source.
+        without_row: the paths of recordings below it that no row of any manifest names.
+        other_columns: its columns that are kept as attributes, as they are written.
     """
 
-    prefix: str
-    rows: Mapping[str, Mapping[str, Any]]
-    contradictory: frozenset[str]
+    uri: str
+    found: frozenset[str]
+    missing: tuple[str, ...]
+    without_row: tuple[str, ...]
+    other_columns: tuple[str, ...]
 
 
-def read_manifest(text: str, where: str, prefix: str = "") -> Manifest:
-    """Parse a manifest: a column `path` and any of `FACT_NAMES`; an empty cell says nothing.
+@dataclass(frozen=True)
+class ManifestFindings:
+    """How a manifest fits all sources of a run.
 
-    Args:
-        text: CSV with a header line.
-        where: the manifest's URI, for messages.
-        prefix: what its paths are relative to.
-
-    Raises:
-        BadConfiguration: unknown columns, no column `path`, a ragged line, or a value its column cannot have.
+    Attributes:
+        uri: where the manifest is.
+        rows: how many recordings it names; without those in archives beside it that are no source.
+        matched: how many of them are there.
+        rows_without_file: the paths of the others, in its order.
+        files_without_row: how many recordings below it no row of any manifest names.
+        examples_without_row: the paths of the first few of these.
+        other_columns: its columns that are kept as attributes, as they are written.
     """
-    reader = csv.DictReader(io.StringIO(text), strict=True)
-    rows: dict[str, dict[str, Any]] = {}
-    contradictory: set[str] = set()
-    try:
-        columns = [column.strip() for column in reader.fieldnames or ()]
-        _check_columns(columns, where)
-        reader.fieldnames = columns
-        for line in reader:
-            at = f"{where}, line {reader.line_num}"
-            if None in line or None in line.values():
-                raise BadConfiguration(f"{at}: does not have {len(columns)} cells")
-            path = _normal(line.pop("path"))
-            if not path:
-                raise BadConfiguration(f"{at}: has no path")
-            facts = checked_facts(line, at)
-            if rows.setdefault(path, facts) != facts:
-                contradictory.add(path)
-    except csv.Error as error:
-        raise BadConfiguration(f"{where}, line {reader.line_num}: not CSV ({error})") from error
-    kept = {path: facts for path, facts in rows.items() if path not in contradictory}
-    return Manifest(prefix, kept, frozenset(contradictory))
+
+    uri: str
+    rows: int
+    matched: int
+    rows_without_file: tuple[str, ...]
+    files_without_row: int
+    examples_without_row: tuple[str, ...]
+    other_columns: tuple[str, ...]
+
+    @property
+    def fits_nothing(self) -> bool:
+        """Whether it names recordings and none of them is there."""
+        return self.rows > 0 and self.matched == 0
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What does not fit, for people; empty when all does."""
+        told = []
+        if missed := len(self.rows_without_file):
+            examples = _some(self.rows_without_file, missed)
+            told.append(f"{self.uri}: {missed} of {self.rows} rows name no recording that is there: {examples}")
+        if self.files_without_row:
+            examples = _some(self.examples_without_row, self.files_without_row)
+            told.append(f"{self.uri}: no row for {self.files_without_row} recordings: {examples}")
+        return tuple(told)
+
+
+def findings_of(uses: Iterable[ManifestUse]) -> tuple[ManifestFindings, ...]:
+    """Return what is told of each manifest: several sources may lie beside one; a row that fits one of them fits."""
+    by_uri: dict[str, list[ManifestUse]] = defaultdict(list)
+    for use in uses:
+        by_uri[use.uri].append(use)
+    findings = []
+    for uri, of_one in by_uri.items():
+        found = frozenset[str]().union(*(use.found for use in of_one))
+        missing = tuple(path for path in dict.fromkeys(chain(*(use.missing for use in of_one))) if path not in found)
+        without_row = tuple(dict.fromkeys(chain(*(use.without_row for use in of_one))))
+        findings.append(
+            ManifestFindings(
+                uri=uri,
+                rows=len(found) + len(missing),
+                matched=len(found),
+                rows_without_file=missing,
+                files_without_row=len(without_row),
+                examples_without_row=without_row[:_EXAMPLES],
+                other_columns=of_one[0].other_columns,
+            )
+        )
+    return tuple(findings)
 
 
 def read_facts(
     members: Sequence[Member], manifests: Sequence[ManifestFile], name_pattern: re.Pattern[str] | None
-) -> list[Facts]:
-    """Return the facts of every member of a listing, in order: manifest, then pattern, then names.
+) -> tuple[list[Facts], tuple[ManifestUse, ...]]:
+    """Return the facts of every member of a listing, in order, and how each manifest fits it.
 
-    A row speaks of the recording at its path below the manifest's folder or archive, else of those with that name
-    inside an archive, else of the one with that base name. Rows that disagree, and a base name that several
-    recordings have, make CONFLICTING_NAMES.
+    A manifest's word counts before the pattern's, and that before names. A row speaks of the recording at its path
+    below the manifest's folder or archive, else of those with that name inside an archive, else of the one with that
+    base name. Rows and recordings that are left then are compared without regard to case and Unicode form. Rows that
+    disagree, and rows or recordings that cannot be told apart, make CONFLICTING_NAMES. Columns that are no facts
+    become attributes: `operator=Kim; shift=2`.
+
+    Where a manifest names machines, a recording that has no row, and no ID in its names, would be a machine of its own
+    called like a folder: NOT_IN_MANIFEST.
 
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
-    parsed = [read_manifest(manifest.text, manifest.uri, manifest.prefix) for manifest in manifests]
-    base_names = [
-        Counter(_base(member.path) for member in members if member.path.startswith(manifest.prefix))
-        for manifest in parsed
-    ]
+    matches = [_match(read_manifest(one.text, one.uri, one.prefix), members) for one in manifests]
     facts = []
-    for member in members:
+    for index, member in enumerate(members):
         given: dict[str, Any] = {}
-        conflict = False
-        for manifest, counts in zip(parsed, base_names, strict=True):
-            if member.path.startswith(manifest.prefix):
-                row, clear = _row(manifest, member.path.removeprefix(manifest.prefix), counts)
-                conflict |= not clear or any(given.get(name, value) != value for name, value in row.items())
-                given.update(row)
-        named = read_name(member.path, name_pattern, given)
-        facts.append(replace(named, problem=Reason.CONFLICTING_NAMES) if conflict else named)
-    return facts
+        conflict = any(index in match.unclear for match in matches)
+        for match in matches:
+            row = match.row(index)
+            conflict |= any(given.get(name, value) != value for name, value in row.items())
+            given.update(row)
+        known = read_name(member.path, name_pattern, {name: given[name] for name in FACT_NAMES if name in given})
+        others = [f"{name}={value}" for name, value in given.items() if name not in FACT_NAMES]
+        known = replace(known, attributes="; ".join(filter(None, [known.attributes, *others])) or None)
+        facts.append(replace(known, problem=Reason.CONFLICTING_NAMES) if conflict else known)
+    named = {index for match in matches for index in (*match.row_of, *match.unclear)}
+    left = [index for index in range(len(members)) if index not in named]
+    _reject_unnamed(facts, matches, left)
+    return facts, tuple(_use(match, members, left) for match in matches)
 
 
-def _row(manifest: Manifest, path: str, base_names: Counter[str]) -> tuple[Mapping[str, Any], bool]:
-    """Return what a manifest says of the recording at `path` below its prefix, and whether that is clear."""
-    base = _base(path)
-    for key in (path, _inside_archive(path), base):
-        if key in manifest.contradictory:
-            return {}, False
-        if key in manifest.rows:
-            clear = key == path or key != base or base_names[base] == 1
-            return (manifest.rows[key] if clear else {}), clear
-    return {}, True
+@dataclass(frozen=True)
+class _Match:
+    """Which row of a manifest speaks of which recording.
+
+    Attributes:
+        manifest: the manifest.
+        below: the recordings it may speak of, by their index: their paths below its prefix.
+        row_of: the path of the row that speaks of a recording, by its index.
+        unclear: recordings of which several rows may speak, or which share such a row with others.
+        used: the paths of the rows that speak of any recording, clearly or not.
+    """
+
+    manifest: Manifest
+    below: dict[int, str]
+    row_of: dict[int, str] = field(default_factory=dict)
+    unclear: set[int] = field(default_factory=set)
+    used: set[str] = field(default_factory=set)
+
+    def row(self, index: int) -> Mapping[str, Any]:
+        """Return what the manifest says of a recording."""
+        return self.manifest.rows[self.row_of[index]] if index in self.row_of else {}
+
+    def add(self, form: Callable[[str], str]) -> None:
+        """Match rows and recordings that have no match yet, their paths compared in one form."""
+        rows: dict[str, list[str]] = defaultdict(list)
+        for path in self.manifest.rows:
+            if path not in self.used:
+                rows[form(path)].append(path)
+        paths = {
+            index: form(path)
+            for index, path in self.below.items()
+            if index not in self.row_of and index not in self.unclear
+        }
+        wholes, bases = Counter(paths.values()), Counter(map(_base, paths.values()))
+        for index, path in paths.items():
+            base = _base(path)
+            sharing = {_inside_archive(path): 1, base: bases[base], path: wholes[path]}
+            key = next((key for key in (path, _inside_archive(path), base) if key in rows), None)
+            if key is None:
+                continue
+            self.used.update(rows[key])
+            if sharing[key] == 1 and len(rows[key]) == 1 and rows[key][0] not in self.manifest.contradictory:
+                self.row_of[index] = rows[key][0]
+            else:
+                self.unclear.add(index)
 
 
-def _check_columns(columns: Sequence[str], where: str) -> None:
-    if unknown := sorted(set(columns) - {"path", *FACT_NAMES}):
-        raise BadConfiguration(
-            f"{where}: unknown columns {', '.join(unknown)}; known are path, {', '.join(FACT_NAMES)}"
-        )
-    if "path" not in columns:
-        raise BadConfiguration(f"{where}: has no column path")
-    if len(set(columns)) < len(columns):
-        raise BadConfiguration(f"{where}: a column appears twice")
+def _match(manifest: Manifest, members: Sequence[Member]) -> _Match:
+    prefix = manifest.prefix
+    below = {i: one.path.removeprefix(prefix) for i, one in enumerate(members) if one.path.startswith(prefix)}
+    match = _Match(manifest, below)
+    match.add(str)
+    if len(match.used) < len(manifest.rows):
+        match.add(_folded)
+    return match
 
 
-def _normal(path: str) -> str:
-    parts = path.strip().replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in {"", "."})
+def _reject_unnamed(facts: list[Facts], matches: Iterable[_Match], left: Sequence[int]) -> None:
+    """Reject recordings without a row whose machine a manifest would have had to name."""
+    without_row = set(left)
+    machines = {(one.machine_type, one.machine_id) for i, one in enumerate(facts) if i not in without_row}
+    below = {index for match in matches if match.manifest.names_machines for index in match.below}
+    for index in below & without_row:
+        one = facts[index]
+        if one.problem is None and one.machine_id == "all" and (one.machine_type, "all") not in machines:
+            facts[index] = replace(one, problem=Reason.NOT_IN_MANIFEST)
+
+
+def _use(match: _Match, members: Sequence[Member], left: Sequence[int]) -> ManifestUse:
+    missing = [path for path in match.manifest.rows if path not in match.used]
+    if not match.manifest.prefix:
+        missing = [path for path in missing if not _is_elsewhere(path, members)]
+    return ManifestUse(
+        uri=match.manifest.uri,
+        found=frozenset(match.used),
+        missing=tuple(missing),
+        without_row=tuple(members[i].path for i in left if i in match.below and members[i].problem is None),
+        other_columns=match.manifest.other_columns,
+    )
+
+
+def _is_elsewhere(path: str, members: Sequence[Member]) -> bool:
+    """Whether the row of a manifest beside a source says that it speaks of another source beside it."""
+    root, is_inside, _ = members[0].path.partition("/")
+    first = path.partition("/")[0]
+    return not is_inside or (archive_suffix(first) != "" and _folded(first) != _folded(root))
+
+
+def _some(paths: Sequence[str], n_paths: int) -> str:
+    return ", ".join(paths[:_EXAMPLES]) + (", ..." if n_paths > _EXAMPLES else "")
+
+
+def _folded(path: str) -> str:
+    """Return a path without what file systems and spreadsheets change: Unicode form and case."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
 def _inside_archive(path: str) -> str:

@@ -14,7 +14,7 @@ from humwatch.storage.naming import digest
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Listing, Member
 from humwatch.storage.tables import RECORDINGS
-from humwatch.tasks.ingest.manifest import read_facts
+from humwatch.tasks.ingest.manifest import ManifestUse, read_facts
 from humwatch.tasks.ingest.names import Facts, compile_pattern, file_key
 
 UNKNOWN = "unknown"
@@ -31,18 +31,21 @@ def recording_id(path: str) -> str:
     return digest(path, 16)
 
 
-def rows_of(listing: Listing, name_pattern: str | None, ingested_at: datetime) -> list[dict[str, Any]]:
-    """Return one row (schema `RECORDINGS`) for every member of a listing, in its order.
+def rows_of(
+    listing: Listing, name_pattern: str | None, ingested_at: datetime
+) -> tuple[list[dict[str, Any]], tuple[ManifestUse, ...]]:
+    """Return one row (schema `RECORDINGS`) for every member of a listing, in its order, and how manifests fit it.
 
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
     pattern = compile_pattern(name_pattern)
-    facts = read_facts(listing.members, listing.manifests, pattern)
-    return [
+    facts, uses = read_facts(listing.members, listing.manifests, pattern)
+    rows = [
         _row(member, known, file_key(member.path, pattern), ingested_at)
         for member, known in zip(listing.members, facts, strict=True)
     ]
+    return rows, uses
 
 
 def add_listed(rows: dict[str, dict[str, Any]], listed: list[dict[str, Any]]) -> None:

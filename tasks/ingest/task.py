@@ -10,12 +10,13 @@ from typing import Any
 
 from prefect.runtime import task_run
 
-from humwatch.storage.errors import HumwatchError, TerminalError, TransientError
+from humwatch.storage.errors import HumwatchError, ManifestFitsNothing, TerminalError, TransientError
 from humwatch.storage.parts import create_part
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import list_members
 from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findings_of
 from humwatch.tasks.ingest.names import compile_pattern
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
 from humwatch.tasks.plan.catalog import read_recordings
@@ -26,11 +27,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What the sources hold, how many of it were new, and which sources could not be read and why."""
+    """What the sources hold, how many of it were new, what could not be read and why, and how the manifests fit."""
 
     recording_ids: frozenset[str]
     new: int
     errors: tuple[tuple[str, HumwatchError], ...]
+    manifests: tuple[ManifestFindings, ...] = ()
 
 
 @stage("ingest")
@@ -46,11 +48,14 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     lake = run.lake
     rows: dict[str, dict[str, Any]] = {}
     errors: list[tuple[str, HumwatchError]] = []
+    uses: list[ManifestUse] = []
     now = datetime.now(UTC)
     for done, source in enumerate(sources, start=1):
         try:
             listing = list_members(source, settings.extensions, settings.max_member_bytes, index=lake)
-            add_listed(rows, rows_of(listing, settings.name_pattern, now))
+            listed_rows, of_manifests = rows_of(listing, settings.name_pattern, now)
+            add_listed(rows, listed_rows)
+            uses += of_manifests
             errors += [(source, error) for error in listing.errors]
         except TerminalError as error:
             errors.append((source, error))
@@ -59,6 +64,8 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
                 raise
             errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
+    manifests = findings_of(uses)
+    errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     for source, problem in errors:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
     history = run.history()
@@ -74,4 +81,4 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
         create_part(lake, machine_type, batch, table)
     if new:
         run.refresh()
-    return IngestSummary(frozenset(rows), len(new), tuple(errors))
+    return IngestSummary(frozenset(rows), len(new), tuple(errors), manifests)

@@ -464,13 +464,31 @@ def test_manifests_beside(tmp_path):
     assert [manifest.prefix for manifest in folder] == ["in/", "in/x.zip/", "in/y.zip/"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_manifests_in_any_case_and_as_excel_encodes_them(tmp_path, encoding):
+    text = "path\nMüller.wav\n"
+    data = zip_bytes({"Manifest.CSV": text.encode(encoding), "a.wav": b"1"})
+    written(tmp_path / "in" / "X.ZIP", data)
+    written(tmp_path / "in" / "X.ZIP.Manifest.csv", text.encode(encoding))
+    written(tmp_path / "in" / "x.zip.manifest.csv", b"path\nof another archive\n")
+    written(tmp_path / "in" / "MANIFEST.csv", text.encode(encoding))
+    beside = listed(tmp_path / "in" / "X.ZIP").manifests
+    assert sorted((manifest.prefix, manifest.text) for manifest in beside) == [
+        ("", text),
+        ("X.ZIP/", text),
+        ("X.ZIP/", text),
+    ]
+    folder = listed(tmp_path / "in").manifests
+    assert sorted(manifest.prefix for manifest in folder) == ["in/", "in/X.ZIP/", "in/X.ZIP/", "in/x.zip/"]
+
+
 @pytest.mark.parametrize(
     "data",
     [
-        zip_bytes({"manifest.csv": b"\xff\xfe", "a.wav": b"1"}),
+        zip_bytes({"manifest.csv": b"\xff", "a.wav": b"1"}),
         zip_bytes({"manifest.csv": b"path\nab.wav\n", "a.wav": b"1"}).replace(b"path", b"part"),
         patch_central(zip_bytes({"manifest.csv": b"path\n", "a.wav": b"1"}), flags=1),
-        tar_bytes({"manifest.csv": b"\xff\xfe", "a.wav": b"1"}),
+        tar_bytes({"manifest.csv": b"\xff", "a.wav": b"1"}),
     ],
 )
 def test_a_manifest_that_cannot_be_read_is_not_ignored(tmp_path, data):

@@ -148,7 +148,7 @@ def _broken_sources(root: Path) -> dict[str, tuple[str, str, str]]:
     tar_gz.write_bytes(tar_gz.read_bytes()[:-1000])
     (root / "readme.txt").write_text("not a recording")
     (root / "empty_folder").mkdir()
-    write_zip(root / "manifest.zip", {**few, "manifest.csv": b"path,colour\nlathe/id_12/normal/00000000.wav,red\n"})
+    write_zip(root / "manifest.zip", {**few, "manifest.csv": b"path,label\nlathe/id_12/normal/00000000.wav,red\n"})
     (root / "night").mkdir()
     write_zip(root / "night" / "good.zip", machine("crane/id_14", 2, 0))
     (root / "night" / "cut.zip").write_bytes(whole[:-30])

@@ -7,7 +7,8 @@ import pytest
 from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member
-from humwatch.tasks.ingest.manifest import read_facts, read_manifest
+from humwatch.tasks.ingest.manifest import read_facts
+from humwatch.tasks.ingest.manifest_rows import read_manifest
 
 
 def members(*paths):
@@ -15,7 +16,7 @@ def members(*paths):
 
 
 def facts_of(text, *paths, prefix="fan.zip/", pattern=None):
-    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], pattern)
+    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], pattern)[0]
 
 
 def test_every_column():
@@ -44,12 +45,11 @@ def test_every_column():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("path,colour,weight\na.wav,red,1\n", "unknown columns colour, weight"),
-        ("label\nnormal\n", "no column path"),
+        ("label\nnormal\n", r"no column path \(or file, .*\); it has label"),
         ("", "no column path"),
         ("path,label,label\na.wav,normal,normal\n", "appears twice"),
-        ("path,label\na.wav\n", "line 2: does not have 2 cells"),
-        ("path,label\na.wav,normal,x\n", "line 2: does not have 2 cells"),
+        ("path,label\na.wav\n", "line 2: has 1 cells, not 2"),
+        ("path,label\na.wav,normal,x\n", "line 2: has 3 cells, not 2"),
         ("path,label\n\n,normal\n", "line 3: has no path"),
         ("path,label\na.wav,broken\n", "line 2: 'broken' is no label"),
         ("path,domain\na.wav,moon\n", "'moon' is no domain"),
@@ -121,11 +121,11 @@ def test_two_manifests_add_up_or_contradict_each_other():
         ManifestFile("a", "", "path,label,site\nfan.zip/0.wav,normal,oslo\nfan.zip/1.wav,normal,oslo\n"),
         ManifestFile("b", "fan.zip/", "path,label,split\n0.wav,normal,test\n1.wav,abnormal,test\n"),
     ]
-    agreed, contradicted = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, None)
+    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, None)
     assert (agreed.label, agreed.site, agreed.split, agreed.problem) == ("normal", "oslo", "test", None)
     assert contradicted.problem is Reason.CONFLICTING_NAMES
 
 
 def test_no_manifest_leaves_names():
-    (facts,) = read_facts(members("fan.zip/fan/id_00/normal/0.wav"), [], None)
+    (facts,), _ = read_facts(members("fan.zip/fan/id_00/normal/0.wav"), [], None)
     assert (facts.machine_type, facts.machine_id, facts.label) == ("fan", "id_00", "normal")

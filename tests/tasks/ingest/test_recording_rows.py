@@ -27,7 +27,7 @@ def lake(tmp_path):
 
 
 def listed(source, pattern=None, at=NOW):
-    return rows_of(list_members(str(source), ("wav", "flac"), 1 << 20), pattern, at)
+    return rows_of(list_members(str(source), ("wav", "flac"), 1 << 20), pattern, at)[0]
 
 
 def together(*sources):
