@@ -91,10 +91,10 @@ def read_manifest(text: str, where: str, prefix: str = "") -> Manifest:
 def _lines(text: str, where: str) -> Iterator[tuple[str, list[str]]]:
     """Yield the header and the lines below it, each with where it is."""
     text = text.removeprefix("\ufeff")
-    first, _, below = text.partition("\n")
-    told = re.fullmatch(r"sep=(.)", first.rstrip("\r"), re.IGNORECASE)
+    first, *below = re.split(r"\r\n|\r|\n", text, maxsplit=1)
+    told = re.fullmatch(r"sep=(.)", first, re.IGNORECASE)
     delimiter = told[1] if told else _delimiter_of(first)
-    reader = csv.reader(io.StringIO(below if told else text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO("".join(below) if told else text, newline=""), delimiter=delimiter, strict=True)
     try:
         for cells in reader:
             yield f"{where}, line {reader.line_num + bool(told)}", cells

@@ -350,6 +350,28 @@ def test_a_source_that_cannot_be_read_is_named_and_the_others_are_taken_in(archi
     assert (len(summary.recording_ids), summary.new) == (13, 13)
 
 
+def test_a_manifest_of_which_nothing_fits_is_named_and_its_source_is_taken_in(tmp_path):
+    members = machine("fan/id_00", 2, 1, duration_s=0.1)
+    rows = [f"{name.replace('/', '_')};NG\n" for name in members]
+    source = write_zip(tmp_path / "fan.zip", {**members, "Manifest.csv": "".join(["File;Label\n", *rows]).encode()})
+    work = Run(str(tmp_path / "lake"), small())
+    summary = ingest_sources.fn(work, [str(source)])
+    ((where, error),) = summary.errors
+    assert (where, error.code) == (f"file://{source}/Manifest.csv", "manifest_fits_nothing")
+    assert str(error).startswith(
+        f"{where}: 3 of 3 rows name no recording that is there: fan_id_00_normal_00000000.wav,"
+    )
+    assert (len(summary.recording_ids), summary.new) == (3, 3)
+    (found,) = summary.manifests
+    assert (found.rows, found.matched, found.files_without_row) == (3, 0, 3)
+    # once the rows are right, the facts are
+    rows = [f"{name.upper()};NG\n" for name in members]
+    write_zip(source, {**members, "Manifest.csv": "".join(["File;Label\n", *rows]).encode()})
+    summary = ingest_sources.fn(work, [str(source)])
+    assert (summary.errors, summary.new) == ((), 2)
+    assert set(work.history().rows["label"]) == {"abnormal"}
+
+
 def test_a_scope_of_batches_leaves_the_others_alone(tmp_path):
     for night in ("2026-11-20", "2026-11-21"):
         write_zip(tmp_path / f"{night}.zip", machine(f"{night}/fan/id_00", 2, 0, duration_s=2.0))

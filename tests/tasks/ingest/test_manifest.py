@@ -1,5 +1,6 @@
 """Manifests: what they may say, where their paths point, and what happens when they contradict themselves."""
 
+import unicodedata
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member
-from humwatch.tasks.ingest.manifest import read_facts
+from humwatch.tasks.ingest.manifest import ManifestFindings, findings_of, read_facts
 from humwatch.tasks.ingest.manifest_rows import read_manifest
 
 
@@ -129,3 +130,218 @@ def test_two_manifests_add_up_or_contradict_each_other():
 def test_no_manifest_leaves_names():
     (facts,), _ = read_facts(members("fan.zip/fan/id_00/normal/0.wav"), [], None)
     assert (facts.machine_type, facts.machine_id, facts.label) == ("fan", "id_00", "normal")
+
+
+# --- as spreadsheets and scripts write them
+
+SAID = {"machine_id": "P7", "label": "abnormal", "Operator": "Kim", "Oil temp (°C)": "21,5"}
+HEADER = ["File Name", "Machine-ID", "LABEL", "Operator", "Oil temp (°C)"]
+ROW = ["a/b.wav", "P7", "NG", "Kim", "21,5"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",".join(HEADER) + "\n" + ",".join([*ROW[:4], '"21,5"']) + "\n",
+        ";".join(HEADER) + "\n" + ";".join(ROW) + "\n",
+        "\t".join(HEADER) + "\r\n" + "\t".join(ROW) + "\r\n",
+        "|".join(HEADER) + "\n" + "|".join(ROW),
+        "sep=;\r\n" + ";".join(HEADER) + "\r\n" + ";".join(ROW) + "\r\n",
+        "SEP=\t\n" + "\t".join(HEADER) + "\n" + "\t".join(ROW) + "\n",
+        "\ufeffsep=;\n" + ";".join(HEADER) + "\n" + ";".join(ROW) + "\n",
+        ";".join(HEADER) + ";;\r\n" + ";".join(ROW) + ";;\r\n;;;;;;\r\n",  # a sheet with more columns and rows marked
+        "," + ",".join(HEADER) + "\n0," + ",".join([*ROW[:4], '"21,5"']) + "\n",  # pandas' to_csv with its index
+        "\r".join([";".join(HEADER), ";".join(ROW), ""]),  # an old Mac's line ends
+    ],
+)
+def test_dialects(text):
+    manifest = read_manifest(text, "m.csv")
+    assert manifest.rows == {"a/b.wav": SAID}
+    assert manifest.other_columns == ("Operator", "Oil temp (°C)")
+
+
+@pytest.mark.parametrize(
+    "column", ["path", "Path", "FILE", "filename", "File Name", "file-name", "file_name", "filepath"]
+)
+def test_what_the_column_of_the_recording_may_be_called(column):
+    assert list(read_manifest(f"{column}\na.wav\n", "m.csv").rows) == ["a.wav"]
+
+
+def test_two_columns_for_the_recording_are_one_too_many():
+    with pytest.raises(BadConfiguration, match="columns path and File Name both name the recording"):
+        read_manifest("path,File Name\na.wav,b.wav\n", "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [
+        ("OK", "normal"),
+        ("ng", "abnormal"),
+        ("0", "normal"),
+        ("1", "abnormal"),
+        ("0.0", "normal"),
+        ("Faulty", "abnormal"),
+    ],
+)
+def test_words_for_labels(word, label):
+    assert read_manifest(f"path,label\na.wav,{word}\n", "m.csv").rows["a.wav"] == {"label": label}
+
+
+def test_a_number_is_a_label_only_where_labels_are():
+    assert read_manifest("path,site,2\na.wav,0,1\n", "m.csv").rows["a.wav"] == {"site": "0", "2": "1"}
+
+
+def test_a_line_is_counted_from_the_first_of_the_file():
+    with pytest.raises(BadConfiguration, match="line 4: 'broken' is no label"):
+        read_manifest("sep=;\npath;label\na.wav;ok\nb.wav;broken\n", "m.csv")
+
+
+def test_other_columns_are_attributes_behind_those_that_are_known():
+    name = "fan.zip/fan/train/section_00_source_train_normal_0000_m-n_X.wav"
+    (dcase,) = facts_of("path,Operator,shift\n" + name.removeprefix("fan.zip/") + ",Kim,2\n", name)
+    assert dcase.attributes == "m-n_X; Operator=Kim; shift=2"
+    (given,) = facts_of("path,Operator,attributes\n" + name.removeprefix("fan.zip/") + ",Kim,loud\n", name)
+    assert given.attributes == "loud; Operator=Kim"
+    (empty,) = facts_of("path,Operator\na.wav,\n", "fan.zip/a.wav")
+    assert empty.attributes is None
+
+
+def test_attributes_of_two_manifests_add_up_or_contradict_each_other():
+    manifests = [
+        ManifestFile("a", "", "path,operator\n0.wav,Kim\n1.wav,Kim\n"),
+        ManifestFile("b", "fan.zip/", "path,shift,operator\n0.wav,2,Kim\n1.wav,2,Bo\n"),
+    ]
+    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, None)
+    assert (agreed.attributes, agreed.problem) == ("operator=Kim; shift=2", None)
+    assert contradicted.problem is Reason.CONFLICTING_NAMES
+
+
+# --- paths that are written differently
+
+COMPOSED, DECOMPOSED = "Lüfter é/1.wav", unicodedata.normalize("NFD", "Lüfter é/1.wav")
+
+
+@pytest.mark.parametrize(
+    ("row", "path"),
+    [
+        (COMPOSED, DECOMPOSED),
+        (DECOMPOSED, COMPOSED),
+        ("x/A.WAV", "x/a.wav"),
+        ("x/a.wav", "x/A.WAV"),
+        ("X\\a.wav", "x/a.wav"),
+        ("a.WAV", "x/y/A.wav"),
+        ("FAN/1.wav", "x/inner.zip/fan/1.WAV"),
+        ("STRASSE.wav", "straße.wav"),
+    ],
+)
+def test_case_and_unicode_form_do_not_matter(row, path):
+    (facts,), uses = read_facts(
+        members(f"fan.zip/{path}"), [ManifestFile("m", "fan.zip/", f"path,site\n{row},oslo\n")], None
+    )
+    assert (facts.site, facts.problem) == ("oslo", None)
+    assert [(found.matched, found.rows_without_file) for found in findings_of(uses)] == [(1, ())]
+
+
+def test_what_is_written_alike_comes_first():
+    text = "path,site\na.wav,oslo\nA.wav,bergen\n"
+    lower, upper, other = facts_of(text, "fan.zip/a.wav", "fan.zip/A.wav", "fan.zip/a.WAV")
+    assert [lower.site, upper.site, other.site] == ["oslo", "bergen", None]
+    assert [lower.problem, upper.problem, other.problem] == [None, None, None]
+
+
+def test_recordings_or_rows_that_cannot_be_told_apart_are_not():
+    facts = facts_of("path,site\nA.WAV,oslo\n", "fan.zip/a.wav", "fan.zip/a.WAV", "fan.zip/b.wav")
+    assert [one.problem for one in facts] == [Reason.CONFLICTING_NAMES] * 2 + [None]
+    assert [one.site for one in facts] == [None] * 3
+    (facts,) = facts_of("path,site\nA.WAV,oslo\nA.wav,bergen\n", "fan.zip/a.wav")
+    assert (facts.site, facts.problem) == (None, Reason.CONFLICTING_NAMES)
+    facts = facts_of("path,site\n0.WAV,oslo\n", "fan.zip/M1/0.wav", "fan.zip/M2/0.wav")
+    assert [one.problem for one in facts] == [Reason.CONFLICTING_NAMES] * 2
+
+
+# --- what does not fit
+
+
+def uses_of(text, *paths, prefix="fan.zip/"):
+    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], None)[1]
+
+
+def test_all_fits():
+    uses = uses_of("path,label,operator\n0.wav,ok,Kim\n", "fan.zip/x/0.wav")
+    (found,) = findings_of(uses)
+    assert found == ManifestFindings("file:///m.csv", 1, 1, (), 0, (), ("operator",))
+    assert (found.sentences, found.fits_nothing) == ((), False)
+
+
+def test_rows_without_a_recording_and_recordings_without_a_row():
+    text = "path,label\n" + "".join(f"gone/{index}.wav,ok\n" for index in range(5)) + "here.wav,ok\ntwice/0.wav,ok\n"
+    uses = uses_of(text, "fan.zip/here.wav", "fan.zip/new.wav", "fan.zip/x/0.wav")
+    (found,) = findings_of(uses)
+    assert (found.rows, found.matched) == (7, 1)
+    assert found.rows_without_file == (*(f"gone/{index}.wav" for index in range(5)), "twice/0.wav")
+    assert (found.files_without_row, found.examples_without_row) == (2, ("fan.zip/new.wav", "fan.zip/x/0.wav"))
+    assert found.sentences == (
+        "file:///m.csv: 6 of 7 rows name no recording that is there: gone/0.wav, gone/1.wav, gone/2.wav, ...",
+        "file:///m.csv: no row for 2 recordings: fan.zip/new.wav, fan.zip/x/0.wav",
+    )
+    assert not found.fits_nothing
+
+
+def test_rows_of_which_it_is_not_clear_what_they_name_are_not_without_a_recording():
+    uses = uses_of("path,label\n0.wav,ok\na.wav,ok\na.wav,ng\n", "fan.zip/x/0.wav", "fan.zip/y/0.wav", "fan.zip/a.wav")
+    (found,) = findings_of(uses)
+    assert (found.rows, found.matched, found.files_without_row) == (2, 2, 0)
+
+
+def test_a_manifest_of_which_nothing_fits():
+    uses = uses_of("path,label\na.mp3,ok\nb.mp3,ok\n", "fan.zip/a.wav")
+    (found,) = findings_of(uses)
+    assert found.fits_nothing
+    (empty,) = findings_of(uses_of("path,label\n", "fan.zip/a.wav"))
+    assert not empty.fits_nothing
+    assert empty.files_without_row == 1
+
+
+def test_what_another_manifest_names_is_not_without_a_row():
+    manifests = [ManifestFile("a", "in/", "path,site\nx/0.wav,oslo\n"), ManifestFile("b", "in/y/", "path\n1.wav\n")]
+    _, uses = read_facts(members("in/x/0.wav", "in/y/1.wav"), manifests, None)
+    assert [found.sentences for found in findings_of(uses)] == [(), ()]
+
+
+def test_a_manifest_beside_several_archives_fits_all_of_them_together():
+    text = "path,label\nfan.zip/0.wav,ok\nfan.zip/lost.wav,ok\npump.zip/0.wav,ok\nslider.zip/0.wav,ok\n1.wav,ok\n"
+    of_fan = uses_of(text, "fan.zip/0.wav", "fan.zip/1.wav", prefix="")
+    of_pump = uses_of(text, "pump.zip/0.wav", "pump.zip/2.wav", prefix="")
+    (alone,) = findings_of(of_fan)
+    assert (alone.rows, alone.matched, alone.rows_without_file) == (3, 2, ("fan.zip/lost.wav",))
+    (pump,) = findings_of(of_pump)
+    assert (pump.rows, pump.matched, pump.rows_without_file) == (2, 1, ("1.wav",))
+    (both,) = findings_of([*of_fan, *of_pump])
+    assert (both.rows, both.matched, both.rows_without_file) == (4, 3, ("fan.zip/lost.wav",))
+    assert (both.files_without_row, both.examples_without_row) == (1, ("pump.zip/2.wav",))
+
+
+def test_a_manifest_beside_one_recording_is_not_about_that_alone():
+    (found,) = findings_of(uses_of("path,label\n0.wav,ok\n1.wav,ok\n", "0.wav", prefix=""))
+    assert (found.rows, found.matched, found.sentences) == (1, 1, ())
+
+
+@pytest.mark.parametrize("column", ["machine_id", "machine_type"])
+def test_a_recording_that_the_manifest_should_have_named_is_no_machine_called_like_its_folder(column):
+    text = f"path,{column}\na.wav,P1\nb.wav,P2\ngone.wav,P3\n"
+    a, b, c = facts_of(text, "rec/a.wav", "rec/b.wav", "rec/c.wav", prefix="rec/")
+    assert (a.problem, b.problem, c.problem) == (None, None, Reason.NOT_IN_MANIFEST)
+
+
+def test_a_recording_whose_names_tell_its_machine_needs_no_row():
+    text = "path,machine_id\nfan/id_00/normal/0.wav,id_99\n"
+    named, other = facts_of(text, "rec/fan/id_00/normal/0.wav", "rec/fan/id_00/normal/1.wav", prefix="rec/")
+    assert [(one.machine_id, one.problem) for one in (named, other)] == [("id_99", None), ("id_00", None)]
+    text = "path,machine_type\nfan/normal/0.wav,fan\n"
+    named, other = facts_of(text, "rec.zip/fan/normal/0.wav", "rec.zip/fan/normal/1.wav", prefix="rec.zip/")
+    assert [(one.machine_type, one.problem) for one in (named, other)] == [("fan", None), ("fan", None)]
+
+
+def test_a_manifest_of_labels_alone_rejects_nothing():
+    labelled, other = facts_of("path,label\na.wav,ng\n", "rec/a.wav", "rec/b.wav", prefix="rec/")
+    assert [(one.label, one.problem) for one in (labelled, other)] == [("abnormal", None), (None, None)]
