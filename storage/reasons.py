@@ -13,6 +13,7 @@ class Reason(StrEnum):
     DUPLICATE_NAME = "duplicate_name"
     CONFLICTING_NAMES = "conflicting_names"
     UNCLEAR_MACHINE = "unclear_machine"
+    OTHER_CHANNELS = "other_channels"
     NOT_IN_MANIFEST = "not_in_manifest"
     ENCRYPTED = "encrypted"
     UNSUPPORTED_COMPRESSION = "unsupported_compression"
@@ -42,6 +43,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.CONFLICTING_NAMES: "two parts of the name or the manifest contradict each other",
     Reason.UNCLEAR_MACHINE: "its machine would be called like a date or a key: see ingest.name_pattern",
     Reason.NOT_IN_MANIFEST: "a manifest names the machines there and has no row for it, nor do its names tell an ID",
+    Reason.OTHER_CHANNELS: "it has another number of channels than most of its machine's, each of which is a machine",
     Reason.ENCRYPTED: "the archive member is encrypted",
     Reason.UNSUPPORTED_COMPRESSION: "the archive member uses a compression other than stored or deflate",
     Reason.TOO_LARGE: "it unpacks to more than ingest.max_member_bytes",

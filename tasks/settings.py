@@ -39,13 +39,30 @@ class IngestSettings(Section):
         description="Regular expression searched in `SOURCE/path/name`; named groups site, machine_type, "
         "machine_id, batch, condition, domain, label, split, recorded_at, index fill these columns.",
     )
-    extensions: tuple[str, ...] = Field(default=("wav", "flac"), description="File extensions read, lower case.")
+    extensions: tuple[str, ...] = Field(
+        default=(
+            "wav", "wave", "bwf", "rf64", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "ogg", "oga", "opus",
+            "mp3", "m4a", "aac", "wma", "wv", "ape", "amr",
+        ),
+        description="File extensions read, lower case; what a file is is told by its content.",
+    )  # fmt: skip
+    longest_s: float = Field(default=60.0, gt=0, description="A longer recording is cut into clips.")
+    clip_s: float = Field(default=10.0, gt=0, description="Length of these clips; the last one ends with the recording.")
     max_member_bytes: int = Field(
-        default=1 << 30, gt=0, description="A recording that unpacks to more bytes is rejected (zip bombs)."
+        default=1 << 30,
+        gt=0,
+        description="A recording that unpacks to more bytes and is not cut into clips is rejected (zip bombs).",
     )
     max_rejected_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Above this share of rejected recordings a run exits with status 3."
     )
+
+
+    @model_validator(mode="after")
+    def _clips_are_shorter_than_what_is_cut(self) -> IngestSettings:
+        if self.clip_s > self.longest_s:
+            raise ValueError("clip_s must not be above longest_s")
+        return self
 
 
 class HealthSettings(Section):
@@ -64,8 +81,10 @@ class SpectrogramSettings(Section):
     """The log-mel spectrogram, in librosa's definition (Slaney mel scale and norm, centred frames)."""
 
     sample_rate_hz: int = Field(default=16_000, gt=0, description="Recordings at another rate are resampled (soxr HQ).")
-    channel: Annotated[int, Field(ge=0)] | Literal["mean"] = Field(
-        default=0, description="Channel used, or `mean` over all of them."
+    channel: Annotated[int, Field(ge=0)] | Literal["mean", "each"] = Field(
+        default=0,
+        description="Channel used, `mean` over all of them, or `each`: every channel is a microphone, and a machine "
+        "of its own (`pump_03-ch1`).",
     )
     n_fft: int = Field(default=1024, ge=16, description="FFT and Hann window length in samples.")
     hop_samples: int = Field(default=512, ge=1, description="Samples from frame to frame.")

@@ -22,8 +22,9 @@ _PLACE = ("source_uri", "member", "path", "size_bytes", "byte_start", "byte_end"
 # What makes a row another row: the bytes, where they are, and what is known of them.
 _IDENTITY = (
     "content_tag", "source_uri", "site", "machine_type", "machine_id", "batch", "condition", "domain", "label", "split",
-    "recorded_at", "attributes", "reason",
+    "recorded_at", "attributes", "channel", "clip_start_s", "clip_s", "reason",
 )  # fmt: skip
+_WHOLE = {"channel": None, "clip_start_s": None, "clip_s": None, "file_s": None, "file_channels": None}
 
 
 def recording_id(path: str) -> str:
@@ -83,11 +84,9 @@ def new_rows(
 
 
 def as_parts(rows: list[dict[str, Any]]) -> dict[tuple[str, str], pa.Table]:
-    """Return the rows of every (machine_type, batch) in row order: by machine_id, then source and member."""
+    """Return the rows of every (machine_type, batch) in row order: by machine_id, then source, member and clip."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in sorted(
-        rows, key=lambda row: (row["machine_id"], row["site"] or "", row["source_uri"], row["member"], row["path"])
-    ):
+    for row in sorted(rows, key=_order_in_part):
         groups.setdefault((row["machine_type"], row["batch"]), []).append(row)
     return {key: pa.Table.from_pylist(group, schema=RECORDINGS) for key, group in sorted(groups.items())}
 
@@ -108,6 +107,7 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
         described |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
     reason = member.problem or facts.problem
     return {
+        **_WHOLE,
         **{name: getattr(member, name) for name in _PLACE},
         **described,
         "recording_id": recording_id(member.path),
@@ -116,6 +116,13 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
         "reason": str(reason) if reason else None,
         "ingested_at": ingested_at,
     }
+
+
+def _order_in_part(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """All pieces of a file stand together, so that it is read once."""
+    machine = row.get("machine_of_file", row["machine_id"])
+    clip = (row["clip_start_s"] or 0.0, row["channel"] or 0)
+    return (machine, row["site"] or "", row["source_uri"], row["member"], row["path"], *clip)
 
 
 def _digest(values: Iterable[Any]) -> str:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from prefect.runtime import task_run
 
 from humwatch.storage.errors import HumwatchError, ManifestFitsNothing, TerminalError, TransientError
 from humwatch.storage.parts import create_part
 from humwatch.storage.reasons import Reason
-from humwatch.storage.sources import list_members
+from humwatch.storage.sources import Member, list_members
 from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findings_of
 from humwatch.tasks.ingest.names import compile_pattern
+from humwatch.tasks.ingest.pieces import Row, cut, known_files
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
@@ -46,35 +47,34 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     settings = run.settings.ingest
     compile_pattern(settings.name_pattern)
     lake = run.lake
-    rows: dict[str, dict[str, Any]] = {}
+    listed: list[tuple[str, Sequence[Member], list[Row]]] = []
+    rows: dict[str, Row] = {}
     errors: list[tuple[str, HumwatchError]] = []
     uses: list[ManifestUse] = []
     now = datetime.now(UTC)
     for done, source in enumerate(sources, start=1):
-        try:
+        with _others_go_on(source, errors):
             listing = list_members(source, settings.extensions, settings.max_member_bytes, index=lake)
-            listed_rows, of_manifests = rows_of(listing, settings.name_pattern, now)
-            add_listed(rows, listed_rows)
+            whole, of_manifests = rows_of(listing, settings.name_pattern, now)
+            listed.append((source, listing.members, whole))
             uses += of_manifests
             errors += [(source, error) for error in listing.errors]
-        except TerminalError as error:
-            errors.append((source, error))
-        except TransientError as error:
-            if (task_run.run_count or 0) <= ingest_sources.retries:
-                raise
-            errors.append((source, error))  # the last try: the other sources shall not wait for this one
         progress.tell("ingest", done, len(sources))
+    known = known_files(run, {row["recording_id"] for _, _, whole in listed for row in whole})
+    for source, members, whole in listed:
+        with _others_go_on(source, errors):
+            add_listed(rows, cut(whole, members, known, run.settings))
     manifests = findings_of(uses)
     errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     for source, problem in errors:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
     history = run.history()
-    listed = history.rows[history.rows["recording_id"].isin(rows.keys())]
-    gone = set(listed["recording_id"][listed["reason"] == Reason.SOURCE_GONE])
-    known = read_recordings(lake, listed, history.parts.values())
+    current = history.rows[history.rows["recording_id"].isin(rows.keys())]
+    gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])
+    known_rows = read_recordings(lake, current, history.parts.values())
     # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
-    now = max([now, *(known["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
-    new = new_rows(list(rows.values()), known, gone)
+    now = max([now, *(known_rows["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
+    new = new_rows(list(rows.values()), known_rows, gone)
     for row in new:
         row["ingested_at"] = now
     for (machine_type, batch), table in as_parts(new).items():
@@ -82,3 +82,16 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     if new:
         run.refresh()
     return IngestSummary(frozenset(rows), len(new), tuple(errors), manifests)
+
+
+@contextmanager
+def _others_go_on(source: str, errors: list[tuple[str, HumwatchError]]) -> Iterator[None]:
+    """Note the error of a source that cannot be read; one that may pass is raised while there are retries left."""
+    try:
+        yield
+    except TerminalError as error:
+        errors.append((source, error))
+    except TransientError as error:
+        if (task_run.run_count or 0) <= ingest_sources.retries:
+            raise
+        errors.append((source, error))  # the last try: the other sources shall not wait for this one

@@ -36,7 +36,7 @@ _MEASURES = pa.schema(
     [
         HEALTH.field(name)
         for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction",
-                     "dead_channel", "reason")
+                     "dead_channel", "channels", "reason")
     ]
 )  # fmt: skip
 
@@ -48,7 +48,8 @@ class History:
     Attributes:
         rows: one row a recording of the whole lake, indexed 0..n-1 in a fixed order: `recording_id`, `MACHINE`,
             `batch`, `label`, `recorded_at`, `part_id`, `row` (its place on the first axis of the part's stores),
-            `reason`, and `status`: accepted, rejected (then `reason` says why) or pending (not decoded under the key).
+            `reason`, and `status`: accepted, rejected (then `reason` says why) or pending (not decoded under the key);
+            `duration_s` and `channels` as decoded.
         parts: the parts by their id.
         decoded: parts with a table of facts from decoding, and where it is.
     """
@@ -139,7 +140,7 @@ def load_history(
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
-    kept = [*(name for name in _HISTORY.names if name != "ingested_at"), "part_id", "row", "status"]
+    kept = [*(name for name in _HISTORY.names if name != "ingested_at"), "part_id", "row", "status", "duration_s", "channels"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +17,14 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.parts import Part, PartStore, read_part
 from humwatch.storage.reasons import Reason
 from humwatch.storage.records import Mark
-from humwatch.storage.sources import Member, ReadProblem, read_members
 from humwatch.storage.tables import HEALTH, create_table, read_table, read_tables
-from humwatch.tasks.execution.worker import count_bytes
-from humwatch.tasks.ingest.recording_rows import member_of
 from humwatch.tasks.plan.keys import spectrogram_key
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
-from humwatch.tasks.sound.decode import Rejected, decode, resample, select_channel
+from humwatch.tasks.sound.decode import Audio, resample, select_channel
+from humwatch.tasks.sound.rejected import Rejected
 from humwatch.tasks.spectrograms.health import measure
+from humwatch.tasks.spectrograms.sounds import Sound, channel_used, goes_on, sounds_of
 
 if TYPE_CHECKING:
     from humwatch.tasks.spectrograms.logmel import LogMel
@@ -98,18 +97,17 @@ def begin_store(
 
 
 def units_of(blocks: Iterable[SpectrogramBlock], table: pa.Table) -> list[SpectrogramUnit]:
-    """Return the units of work that blocks of a part make: each block, or all that lie in one compressed archive.
+    """Return the units of work that blocks of a part make: each block, or those whose bytes come in one pass.
 
-    Such an archive can only be streamed from its start, so its blocks are filled in one pass.
+    A compressed archive can only be streamed from its start, and clips of a packed file are decoded one after another.
     """
-
-    def shared(block: SpectrogramBlock) -> object:
-        rows = table.slice(block.rows.start, len(block.rows))
-        archives = set(zip(rows["source_uri"].to_pylist(), rows["compression"].to_pylist(), strict=True))
-        uri, compression = archives.pop()
-        return uri if not archives and compression == "gzip_stream" else block.rows.start
-
-    return [SpectrogramUnit(tuple(group)) for _, group in groupby(blocks, key=shared)]
+    units: list[list[SpectrogramBlock]] = []
+    for block in blocks:
+        if units and _goes_on(units[-1][-1], block, table):
+            units[-1].append(block)
+        else:
+            units.append([block])
+    return [SpectrogramUnit(tuple(unit)) for unit in units]
 
 
 def fill_blocks(unit: SpectrogramUnit) -> Filled:
@@ -120,11 +118,10 @@ def fill_blocks(unit: SpectrogramUnit) -> Filled:
     Raises:
         SourceForbidden, StorageUnavailable: no bytes can be read at all.
     """
-    readable = [_readable(block) for block in unit.blocks]
-    contents = read_members([member for members in readable for member in members], unit.blocks[0].max_member_bytes)
+    wanted = [_wanted(block) for block in unit.blocks]
+    sounds = sounds_of([row for rows in wanted for row in rows.values()], unit.blocks[0].max_member_bytes)
     filled = [
-        _fill_block(block, members, islice(contents, len(members)))
-        for block, members in zip(unit.blocks, readable, strict=True)
+        _fill_block(block, rows, islice(sounds, len(rows))) for block, rows in zip(unit.blocks, wanted, strict=True)
     ]
     return Filled(sum(one.decoded for one in filled), frozenset().union(*(one.gone for one in filled)))
 
@@ -146,36 +143,49 @@ def _rows(block: SpectrogramBlock) -> list[dict[str, Any]]:
     return rows
 
 
-def _readable(block: SpectrogramBlock) -> dict[Member, int]:
-    """Return the members to read, each with its place in the block.
+def _goes_on(before: SpectrogramBlock, block: SpectrogramBlock, table: pa.Table) -> bool:
+    """Whether a block's bytes are best read in one pass with those of the block before it."""
+    archive = _stream_of(block, table)
+    if archive is not None and archive == _stream_of(before, table):
+        return True
+    last, first = (table.slice(at, 1).to_pylist()[0] for at in (before.rows.stop - 1, block.rows.start))
+    return goes_on(last, first)
+
+
+def _stream_of(block: SpectrogramBlock, table: pa.Table) -> str | None:
+    """Return the compressed archive in which all recordings of a block lie; None where there is no such one."""
+    rows = table.slice(block.rows.start, len(block.rows))
+    archives = set(zip(rows["source_uri"].to_pylist(), rows["compression"].to_pylist(), strict=True))
+    uri, compression = archives.pop()
+    return uri if not archives and compression == "gzip_stream" else None
+
+
+def _wanted(block: SpectrogramBlock) -> dict[int, dict[str, Any]]:
+    """Return the rows to decode by their place in the block.
 
     Rows rejected while listing or superseded since have no bytes worth fetching; their reason stands in the part.
     """
     return {
-        member_of(row): index
+        index: row
         for index, row in enumerate(_rows(block))
         if row["reason"] is None and block.rows.start + index not in block.skipped_rows
     }
 
 
-def _fill_block(
-    block: SpectrogramBlock, readable: Mapping[Member, int], contents: Iterable[tuple[Member, bytes | ReadProblem]]
-) -> Filled:
+def _fill_block(block: SpectrogramBlock, wanted: Mapping[int, Mapping[str, Any]], sounds: Iterable[Sound]) -> Filled:
     lake, rows = Lake(block.lake_uri), _rows(block)
     health = [_nothing(row["recording_id"]) for row in rows]
     spectrograms: dict[int, np.ndarray] = {}
-    for member, data in contents:
-        index = readable[member]
+    for (index, row), sound in zip(wanted.items(), sounds, strict=True):
         try:
-            if isinstance(data, ReadProblem):
-                raise Rejected(data.reason, data.detail)  # noqa: TRY301 - one way out for all rejections
-            count_bytes(len(data))
-            facts, values = _analyse(data, block.spectrogram, block.health)
+            if isinstance(sound, Rejected):
+                raise sound  # noqa: TRY301 - one way out for all rejections
+            facts, values = _analyse(sound, row["channel"], block.spectrogram, block.health)
         except Rejected as rejected:
             health[index] |= {"status": "rejected", "reason": str(rejected.reason), "detail": rejected.detail}
             continue
         except Exception as error:
-            error.add_note(f"at recording {rows[index]['recording_id']}: {member.path}")
+            error.add_note(f"at recording {row['recording_id']}: {row['path']}")
             raise
         health[index] |= facts
         if values is not None:
@@ -188,7 +198,7 @@ def _fill_block(
         write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
     create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
     gone = [row["source_uri"] for row, facts in zip(rows, health, strict=True) if facts.get("reason") == GONE]
-    return Filled(len(readable) - len(gone), frozenset(gone))
+    return Filled(len(wanted) - len(gone), frozenset(gone))
 
 
 def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:
@@ -234,12 +244,12 @@ def _nothing(recording_id: str) -> dict[str, object]:
 
 
 def _analyse(
-    data: bytes, settings: SpectrogramSettings, health: HealthSettings
+    audio: Audio, channel: int | None, settings: SpectrogramSettings, health: HealthSettings
 ) -> tuple[dict[str, object], np.ndarray | None]:
-    audio = decode(data)
-    signal = select_channel(audio, settings.channel)
+    signal = select_channel(audio, channel_used(channel, settings))
     facts: dict[str, object] = asdict(measure(audio, signal, health))
     facts["resampled"] = audio.sample_rate_hz != settings.sample_rate_hz
+    facts["detail"] = audio.note or None
     if not np.isfinite(signal).all():
         return facts | {"status": "rejected", "reason": str(Reason.NOT_FINITE)}, None
     values = _log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz))

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.sound.clips import Clip, clips_of, decode_clips
+from humwatch.tasks.sound.cutting import Clip, clips_of, decode_clips
 from humwatch.tasks.sound.decode import decode
 from humwatch.tasks.sound.header import read_header
 from humwatch.tasks.sound.rejected import Rejected

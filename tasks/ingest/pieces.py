@@ -1,0 +1,214 @@
+"""Rows of long recordings and of several channels: a row for every clip, and for every channel that is a microphone.
+
+The first clip (and channel 0) has the id of the whole recording, so that each supersedes the other when settings or the
+file change; all have the `file_key` of the whole, so that no file both trains and tests.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from humwatch.storage.lake import map_concurrently
+from humwatch.storage.naming import digest
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import Member, ReadProblem, open_members
+from humwatch.tasks.frames import rows_of as frame_rows
+from humwatch.tasks.plan.catalog import read_recordings
+from humwatch.tasks.plan.run import Run
+from humwatch.tasks.settings import IngestSettings, Settings
+from humwatch.tasks.sound.cutting import Clip, clips_of
+from humwatch.tasks.sound.header import SoundHeader, read_header
+from humwatch.tasks.sound.rejected import Rejected
+
+Row = dict[str, Any]
+
+# Fewer bytes a second than nearly any recording has: a smaller file is not long. 4-bit ADPCM at 8 kHz; 8 kbit/s.
+_FEWEST_BYTES_PER_S = dict.fromkeys(("flac", "mp3", "ogg", "oga", "opus"), 1_000)
+_FEWEST_BYTES_PER_S_UNPACKED = 4_000
+_READ_AHEAD_BYTES = 16 << 10
+_KNOWN = ["recording_id", "content_tag", "channel", "clip_start_s", "clip_s", "file_s", "file_channels", "duration_s",
+          "channels"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How long a file is, and how many channels it has."""
+
+    duration_s: float
+    channels: int
+
+
+def known_files(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
+    """Return by recording_id what the lake knows of the files of some recordings: how they were cut, what decoding saw.
+
+    Values have content_tag, channel, clip_start_s, clip_s, file_s and file_channels of the recordings table, duration_s
+    and channels of the health table.
+    """
+    history = run.history()
+    rows = history.rows[history.rows["recording_id"].isin(recording_ids)]
+    known = read_recordings(run.lake, rows, history.parts.values()).join(rows[["duration_s", "channels"]])
+    return {row["recording_id"]: row for row in frame_rows(known[_KNOWN])}
+
+
+def cut(rows: Sequence[Row], members: Sequence[Member], known: Mapping[str, Row], settings: Settings) -> list[Row]:
+    """Return the rows of whole files as rows of their pieces; of a file that was cut otherwise before, also those gone.
+
+    Headers are read of files that may be long, or all where every channel is a machine, unless the lake knows them.
+
+    Args:
+        rows: schema `RECORDINGS`, one a member.
+        members: of one source, in the order of `rows`.
+        known: as from `known_files`.
+        settings: of ingest and spectrogram.
+
+    Raises:
+        SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
+    """
+    each_channel = settings.spectrogram.channel == "each"
+    extents: dict[str, Extent] = {}
+    unknown = []
+    for row, member in zip(rows, members, strict=True):
+        if not may_have_pieces(row, settings.ingest, each_channel=each_channel):
+            continue
+        extent = _known_extent(row, known.get(row["recording_id"]))
+        if extent is None:
+            unknown.append(member)
+        else:
+            extents[row["path"]] = extent
+    for member, header in read_headers(unknown).items():
+        extents[member.path] = Extent(header.duration_s, header.channels)
+    refused = _with_other_channels(rows, extents) if each_channel else frozenset()
+    found = []
+    for row in rows:
+        if row["path"] in refused:
+            pieces = [row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)}]
+        else:
+            pieces = pieces_of(row, extents.get(row["path"]), settings.ingest, each_channel=each_channel)
+        found += [*pieces, *_gone(row, pieces, known.get(row["recording_id"]))]
+    return found
+
+
+def may_have_pieces(row: Mapping[str, Any], ingest: IngestSettings, *, each_channel: bool) -> bool:
+    """Whether a row's file must be looked into to know its pieces."""
+    if row["reason"] not in (None, str(Reason.TOO_LARGE)):
+        return False
+    suffix = row["path"].rpartition(".")[2].lower()
+    fewest = _FEWEST_BYTES_PER_S.get(suffix, _FEWEST_BYTES_PER_S_UNPACKED)
+    return each_channel or bool(row["size_bytes"] > fewest * ingest.longest_s)
+
+
+def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
+    """Return the headers of members; one that cannot be read has none: decoding will say why.
+
+    Raises:
+        SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
+    """
+    alone = [[member] for member in members if member.compression != "gzip_stream"]
+    streams: dict[str, list[Member]] = {}
+    for member in members:
+        if member.compression == "gzip_stream":
+            streams.setdefault(member.source_uri, []).append(member)
+    found = map_concurrently(_headers_of, [*alone, *streams.values()])
+    return {member: header for headers in found for member, header in headers}
+
+
+def pieces_of(row: Row, extent: Extent | None, ingest: IngestSettings, *, each_channel: bool) -> list[Row]:
+    """Return the rows that a row of a whole file becomes: one, unless it is long or its channels are machines.
+
+    Args:
+        row: schema `RECORDINGS`.
+        extent: of its file; None: not looked into.
+        ingest: what is long, and how it is cut.
+        each_channel: every channel is a machine, unless the row names one.
+    """
+    if extent is None:
+        return [row]
+    clips: Sequence[Clip | None] = clips_of(extent.duration_s, ingest.longest_s, ingest.clip_s) or [None]
+    channels: Sequence[int | None] = [row["channel"]]
+    if each_channel and row["channel"] is None:
+        channels = range(extent.channels)
+    if clips == [None] and channels == [None]:
+        return [row]
+    reason = None if row["reason"] == Reason.TOO_LARGE and clips != [None] else row["reason"]
+    whole = row | {"reason": reason, "file_s": extent.duration_s, "file_channels": extent.channels}
+    return [_piece(whole, channel, clip) for channel in channels for clip in clips]
+
+
+def _known_extent(row: Row, known: Row | None) -> Extent | None:
+    """Return what the lake knows of a file whose bytes have not changed: from its header, or from decoding it whole."""
+    if known is None or known["content_tag"] != row["content_tag"]:
+        return None
+    if known["file_s"] is not None:
+        return Extent(known["file_s"], int(known["file_channels"]))
+    if known["duration_s"] is not None:
+        return Extent(known["duration_s"], int(known["channels"]))
+    return None
+
+
+def _with_other_channels(rows: Sequence[Row], extents: Mapping[str, Extent]) -> frozenset[str]:
+    """Return the paths of files with another number of channels than most of their machine's files have.
+
+    Where every channel is a machine of its own, such a file is none of them.
+    """
+    machines = {
+        row["path"]: (row["site"], row["machine_type"], row["machine_id"])
+        for row in rows
+        if row["path"] in extents and row["channel"] is None
+    }
+    counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
+    for path, machine in machines.items():
+        counts[machine][extents[path].channels] += 1
+    usual = {machine: counter.most_common(1)[0][0] for machine, counter in counts.items()}
+    return frozenset(path for path, machine in machines.items() if extents[path].channels != usual[machine])
+
+
+def _gone(row: Row, pieces: Sequence[Row], known: Row | None) -> list[Row]:
+    """Return rows that supersede the pieces which a file had and has no more."""
+    if known is None or (known["clip_start_s"] is None and known["channel"] is None):
+        return []
+    clips: Sequence[Clip | None] = [None]
+    if known["clip_start_s"] is not None:
+        clips = clips_of(known["file_s"], 0, known["clip_s"])
+    channels: Iterable[int | None] = [None]
+    if known["channel"] is not None:
+        channels = range(int(known["file_channels"]))
+    before = [_piece(row, channel, clip) for channel in channels for clip in clips]
+    here = {piece["recording_id"] for piece in pieces}
+    return [piece | {"reason": str(Reason.SOURCE_GONE)} for piece in before if piece["recording_id"] not in here]
+
+
+def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
+    found = []
+    # What is too large to be read whole may be cut.
+    asked = {replace(one, problem=None) if one.problem is Reason.TOO_LARGE else one: one for one in members}
+    for member, file in open_members(list(asked), read_ahead_bytes=_READ_AHEAD_BYTES):
+        if isinstance(file, ReadProblem):
+            continue
+        try:
+            found.append((asked[member], read_header(file, member.size_bytes)))
+        except Rejected:
+            continue
+    return found
+
+
+def _piece(row: Row, channel: int | None, clip: Clip | None) -> Row:
+    piece = row | {"recording_id": _piece_id(row["path"], channel, clip), "channel": channel}
+    piece["machine_of_file"] = row["machine_id"]
+    if channel is not None and row["channel"] is None:
+        piece["machine_id"] = f"{row['machine_id']}-ch{channel}"
+    if clip is not None:
+        piece |= {"clip_start_s": clip.start_s, "clip_s": clip.length_s}
+        if row["recorded_at"] is not None:
+            piece["recorded_at"] = row["recorded_at"] + timedelta(seconds=clip.start_s)
+    return piece
+
+
+def _piece_id(path: str, channel: int | None, clip: Clip | None) -> str:
+    """Return the id of a piece; that of channel 0 and of the first clip is the whole recording's."""
+    marks = [f"channel={channel}"] if channel else []
+    marks += [f"t={clip.start_s:g}"] if clip is not None and clip.start_s else []
+    return digest(f"{path}#{'&'.join(marks)}" if marks else path, 16)
