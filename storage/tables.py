@@ -98,6 +98,7 @@ SCORES = pa.schema(
         ("window_scores", pa.list_(pa.float64())),
         ("label", _TEXT),
         ("recorded_at", _TIME),
+        ("clip_start_s", pa.float64()),  # null: the whole file
     ]
 )
 

@@ -140,7 +140,8 @@ def load_history(
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
-    kept = [*(name for name in _HISTORY.names if name != "ingested_at"), "part_id", "row", "status", "duration_s", "channels"]
+    listed = [name for name in _HISTORY.names if name != "ingested_at"]
+    kept = [*listed, "part_id", "row", "status", "duration_s", "channels"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 

@@ -31,6 +31,7 @@ _SENT = [
     "domain",
     "label",
     "recorded_at",
+    "clip_start_s",
     "role",
 ]
 

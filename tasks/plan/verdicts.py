@@ -9,6 +9,8 @@ import pandas as pd
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.settings import HealthSettings
 
+_MOST_OFF = 0.5  # share of a machine's recordings that are far from the median: with more there is no usual length
+
 FLOOR_DBFS = -200.0
 """Stored for anything quieter, digital silence (-inf) included."""
 
@@ -18,7 +20,8 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
 
     Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
     CLIPPED, WRONG_LENGTH. The last compares with the median duration of the machine's (site, machine_type,
-    machine_id) recordings that no other reason rejects.
+    machine_id) recordings that no other reason rejects, and only where most of them have about that length: a machine
+    that is recorded for as long as it runs has no wrong one.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
@@ -46,5 +49,8 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
     machine = [facts[column] for column in ("site", "machine_type", "machine_id")]
     fit = pd.Series(np.where(pd.isna(verdict), duration, np.nan), index=facts.index)
     median = fit.groupby(machine, dropna=False).transform("median").to_numpy(dtype=np.float64)
-    reject(Reason.WRONG_LENGTH, np.abs(duration - median) / median > settings.duration_tolerance)
+    is_off = np.abs(duration - median) / median > settings.duration_tolerance
+    share_off = pd.Series(np.where(fit.isna(), np.nan, is_off), index=facts.index)
+    is_usual = share_off.groupby(machine, dropna=False).transform("mean").to_numpy() < _MOST_OFF
+    reject(Reason.WRONG_LENGTH, is_off & is_usual)
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")

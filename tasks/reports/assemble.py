@@ -16,16 +16,17 @@ from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import Machine, get_gate, get_passport
 from humwatch.storage.reasons import EXPLANATIONS, Reason
-from humwatch.storage.sources import read_members
 from humwatch.storage.tables import encode
 from humwatch.tasks.frames import rows_of
-from humwatch.tasks.ingest.recording_rows import member_of
 from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.reports.clips import choose_clips, encode_clip
 from humwatch.tasks.reports.evaluation.page import Clip
+from humwatch.tasks.reports.page_rows import spoken_file
 from humwatch.tasks.reports.svg.figures import spectrogram_png
-from humwatch.tasks.sound.decode import Rejected, decode, select_channel
+from humwatch.tasks.sound.decode import Audio, select_channel
+from humwatch.tasks.sound.rejected import Rejected
+from humwatch.tasks.spectrograms.sounds import channel_used, sounds_of
 from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY
 
 REJECTED_COLUMNS = [
@@ -90,7 +91,7 @@ def clips(catalog: Catalog, scores: pd.DataFrame, run: Run) -> Iterator[Clip]:
     settings, spectrogram = run.settings.report, run.settings.spectrogram
     chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
     places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
-    for place, row in zip(places.to_dict("records"), rows_of(chosen), strict=True):
+    for place, row in zip(rows_of(places), rows_of(chosen), strict=True):
         values = spectrogram_of(catalog, place, run)
         audio, mime = sound_of(place, run)
         yield Clip(
@@ -99,7 +100,7 @@ def clips(catalog: Catalog, scores: pd.DataFrame, run: Run) -> Iterator[Clip]:
             machine_type=row["machine_type"],
             machine_id=row["machine_id"],
             condition=row["condition"],
-            file=row["file"],
+            file=spoken_file(row),
             label=row["label"],
             detector=row["detector"],
             backbone=row["backbone"],
@@ -135,11 +136,10 @@ def spectrogram_of(catalog: Catalog, place: Mapping[Any, Any], run: Run) -> npt.
 def sound_of(place: Mapping[Any, Any], run: Run) -> tuple[bytes | None, str]:
     """Return the sound of a row of the catalog, packed for a browser, and its kind; None when it cannot be read."""
     try:
-        for _, data in read_members([member_of(place)], int(place["size_bytes"])):
-            if isinstance(data, bytes):
-                audio = decode(data)
-                samples = select_channel(audio, run.settings.spectrogram.channel)
-                return encode_clip(samples, audio.sample_rate_hz, run.settings.report.clip_s)
+        (sound,) = sounds_of([place], int(place["size_bytes"]))
+        if isinstance(sound, Audio):
+            samples = select_channel(sound, channel_used(place["channel"], run.settings.spectrogram))
+            return encode_clip(samples, sound.sample_rate_hz, run.settings.report.clip_s)
     except (HumwatchError, Rejected):
         pass
     return None, ""

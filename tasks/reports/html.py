@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from humwatch.tasks.reports.page_rows import machine_name, model_name
+from humwatch.tasks.reports.page_rows import machine_name, model_name, spoken_file
 from humwatch.tasks.reports.svg.figures import data_uri, interval_svg
 
 
@@ -53,6 +53,7 @@ def environment() -> Environment:
         "significant": significant,
         "signed": signed,
         "machine": machine_name,
+        "spoken_file": spoken_file,
         "model": model_name,
         "data_uri": data_uri,
     }

@@ -68,6 +68,16 @@ def machine_name(row: Mapping[str, Any]) -> str:
     return ", ".join([name, *(str(row[part]) for part in ("site", "condition") if row[part])])
 
 
+def spoken_file(row: Mapping[str, Any]) -> str:
+    """`h1.wav`; of a clip `03:12:20 into h1.wav`."""
+    start_s = row["clip_start_s"]
+    if start_s is None:
+        return str(row["file"])
+    whole_s = int(start_s)
+    rest = f"{start_s - whole_s:.3f}".lstrip("0").rstrip("0").rstrip(".")
+    return f"{whole_s // 3600:02d}:{whole_s // 60 % 60:02d}:{whole_s % 60:02d}{rest} into {row['file']}"
+
+
 def model_name(row: Mapping[str, Any]) -> str:
     """`resnet34 · gmm`: the backbone and the detector."""
     return f"{row['backbone']} · {row['detector']}"

@@ -84,6 +84,7 @@ def score_rows(
             "window_scores": [scores[~np.isnan(scores)].tolist() for scores in window_scores],
             "label": table["label"],
             "recorded_at": table["recorded_at"],
+            "clip_start_s": table["clip_start_s"],
         }
     )
 

@@ -84,7 +84,7 @@ def top_recordings_of(
         chosen = pd.DataFrame(rows[:_EXPLAINED])
         explained = {each.recording_id: each.relevance for each in explain_recordings(catalog, chosen, run)}
         recordings = []
-        for row, place in zip(rows, places.loc[[row["recording_id"] for row in rows]].to_dict("records"), strict=True):
+        for row, place in zip(rows, rows_of(places.loc[[row["recording_id"] for row in rows]]), strict=True):
             logmel, relevance = spectrogram_of(catalog, place, run), explained.get(row["recording_id"])
             recordings.append(TopRecording(row, logmel, relevance, *sound_of(place, run)))
         return recordings

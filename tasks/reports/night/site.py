@@ -16,7 +16,7 @@ from humwatch.storage.models import Machine
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.reports.html import render_page
 from humwatch.tasks.reports.night.fleet_view import STATES, Fleet, MachineView, of_alarm
-from humwatch.tasks.reports.page_rows import Capped, Row
+from humwatch.tasks.reports.page_rows import Capped, Row, spoken_file
 from humwatch.tasks.reports.svg.charts import Level, Mark, history_svg, sparkline_svg
 from humwatch.tasks.reports.svg.spectrogram import drivers_svg, spectrogram_svg
 from humwatch.tasks.settings import SpectrogramSettings
@@ -208,7 +208,7 @@ def _versions(nights: Sequence[Row]) -> list[Row]:
 
 
 def _pictured(number: int, recording: TopRecording, settings: SpectrogramSettings) -> Row:
-    name, logmel, relevance = recording.row["file"], recording.logmel, recording.relevance
+    name, logmel, relevance = spoken_file(recording.row), recording.logmel, recording.relevance
     return {
         **recording.row,
         "audio": recording.audio,
