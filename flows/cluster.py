@@ -80,18 +80,35 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     yield shared.client
 
 
+def require_scheduler(settings: DaskSettings) -> None:
+    """See to it that a scheduler answers at `dask.address`, if there is one; nothing is begun.
+
+    Raises:
+        StorageUnavailable, BadConfiguration: as `workers`.
+    """
+    if settings.address:
+        with _scheduler_errors(settings.address):
+            asyncio.run(_check_reachable(settings.address))
+
+
+@contextmanager
+def _scheduler_errors(address: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BadConfiguration(f"dask.address {address!r} is no address: {error}") from error
+    except OSError as error:
+        raise StorageUnavailable(f"no Dask scheduler answers at {address}") from error
+
+
 @contextmanager
 def _new_workers(settings: DaskSettings) -> Iterator[distributed.Client]:
     # Its chatter about connections is for debugging clusters, not for operators.
     logging.getLogger("distributed").setLevel(logging.ERROR)
     if settings.address:
-        try:
-            asyncio.run(_check_reachable(settings.address))
+        require_scheduler(settings)
+        with _scheduler_errors(settings.address):
             client = distributed.Client(settings.address, timeout=f"{_TIMEOUT_S}s")
-        except ValueError as error:
-            raise BadConfiguration(f"dask.address {settings.address!r} is no address: {error}") from error
-        except OSError as error:
-            raise StorageUnavailable(f"no Dask scheduler answers at {settings.address}") from error
         with client:
             _require_humwatch(client)
             yield client

@@ -62,10 +62,9 @@ def nightly(
         RunFailed: a stage cannot be carried out at all.
     """
     run = night_run(lake, night, machines, preset, settings)
-    with running(run, "nightly") as summary:
-        run_stages(summary, run, sources, ("ingest",))
-        run_stages(summary, _of_nights(run, night), (), ("spectrograms", "features", "fit"))
-        run_stages(summary, _of_nights(run, night), (), ("score",))
+    with running(run, "nightly", sources) as summary:
+        run_stages(summary, _of_nights(run, night), ("spectrograms", "features", "fit"))
+        run_stages(summary, _of_nights(run, night), ("score",))
         newest = night.isoformat() if night else newest_night(run)
         if newest is not None:
             summary.late = sorted(summary.batches_finished - {newest})
@@ -85,4 +84,4 @@ def _report(summary: RunSummary, tonight: Run, night: str) -> None:
     summary.recording_ids = None
     summary.night = night
     summary.silent = [machine.label for machine in silent_machines(tonight.history().rows, tonight.scope)]
-    run_stages(summary, tonight, (), ("alarms", "evaluate", "report"))
+    run_stages(summary, tonight, ("alarms", "evaluate", "report"))

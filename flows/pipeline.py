@@ -5,22 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from prefect import flow
 from prefect.settings import PREFECT_LOGGING_EXTRA_LOGGERS, PREFECT_LOGGING_LEVEL
 
-from humwatch.flows.cluster import workers
+from humwatch.flows.cluster import require_scheduler, workers
 from humwatch.flows.stage_progress import progress_artifacts
 from humwatch.flows.summary import Problem, RunSummary
-from humwatch.storage.errors import BadConfiguration, HumwatchError, TerminalError, WeightsNotFound
+from humwatch.storage.errors import (
+    BadConfiguration,
+    HumwatchError,
+    NothingReadable,
+    TerminalError,
+    WeightsNotFound,
+)
 from humwatch.tasks.alarms.task import judge_nights
 from humwatch.tasks.detectors.task import fit_models
 from humwatch.tasks.evaluation.task import evaluate_scores
 from humwatch.tasks.features.task import compute_features
 from humwatch.tasks.ingest.task import ingest_sources
+from humwatch.tasks.plan.next_step import next_step, told_rejects
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scores import expected_scores
 from humwatch.tasks.reports.task import publish_report
 from humwatch.tasks.scoring.task import score_recordings
 from humwatch.tasks.spectrograms.task import compute_spectrograms
@@ -53,14 +62,27 @@ def pipeline(
         BadConfiguration, WeightsNotFound: nothing was begun.
         RunFailed: a stage cannot be carried out at all; what the stages before it did is kept.
     """
-    with running(run, command, needs_backbones=bool(_NEED_BACKBONES & set(stages))) as summary:
-        run_stages(summary, run, sources, stages)
+    given = sources if "ingest" in stages else None
+    later = [stage for stage in stages if stage != "ingest"]
+    with running(
+        run, command, given, needs_backbones=bool(_NEED_BACKBONES & set(stages)), needs_workers=bool(later)
+    ) as summary:
+        run_stages(summary, run, later)
     return summary
 
 
 @contextmanager
-def running(run: Run, command: str, *, needs_backbones: bool = True) -> Iterator[RunSummary]:
+def running(
+    run: Run,
+    command: str,
+    sources: Sequence[str] | None = None,
+    *,
+    needs_backbones: bool = True,
+    needs_workers: bool = True,
+) -> Iterator[RunSummary]:
     """Yield the summary of a run, with workers there; an error of ours becomes `RunFailed` with what was done.
+
+    With `sources` they are taken in before workers are begun: where nothing can be read, nothing needs them.
 
     Raises:
         BadConfiguration, WeightsNotFound: nothing was begun.
@@ -71,9 +93,14 @@ def running(run: Run, command: str, *, needs_backbones: bool = True) -> Iterator
     try:
         if needs_backbones:
             run.require_weights()
-        with workers(run.settings.dask), progress_artifacts():
+        require_scheduler(run.settings.dask)
+        with progress_artifacts(), ExitStack() as stack:
+            if sources is not None:
+                take_in(summary, run, sources)
+            if needs_workers:
+                stack.enter_context(workers(run.settings.dask))
             yield summary
-    except (BadConfiguration, WeightsNotFound):
+    except (BadConfiguration, WeightsNotFound, RunFailed):
         raise
     except HumwatchError as error:
         if str(error) not in {problem.message for problem in summary.errors}:
@@ -88,19 +115,39 @@ def _log_to_prefect_as_told() -> None:
         log.setLevel(PREFECT_LOGGING_LEVEL.value())
 
 
-def run_stages(summary: RunSummary, run: Run, sources: Sequence[str], stages: Sequence[StageName]) -> None:
-    """Run `stages` in order and add what they did to `summary`."""
-    if "ingest" in stages:
-        with timed(summary, "ingest"):
-            ingested = ingest_sources(run, sources)
-        summary.recording_ids = ingested.recording_ids
-        summary.errors += [Problem.of(source, "ingest", error) for source, error in ingested.errors]
+def take_in(summary: RunSummary, run: Run, sources: Sequence[str]) -> None:
+    """Run the stage `ingest` and add what it did to `summary`.
+
+    Raises:
+        NothingReadable: nothing of the sources can be used, nor anything that was in the lake before.
+        RunFailed: no source can be read, and the lake is empty.
+    """
+    with timed(summary, "ingest"):
+        ingested = ingest_sources(run, sources)
+    summary.recording_ids = ingested.recording_ids
+    summary.doubts = list(ingested.doubts)
+    summary.errors += [Problem.of(source, "ingest", error) for source, error in ingested.errors]
+    summary.count(run)
+    if ingested.errors and run.history().rows.empty:
+        raise RunFailed(summary)
+    if sources:
+        _require_usable(run)
+
+
+def run_stages(summary: RunSummary, run: Run, stages: Sequence[StageName]) -> None:
+    """Run `stages` in order, all but `ingest`, and add what they did to `summary`.
+
+    Raises:
+        NothingReadable: every recording of the lake was rejected.
+    """
     if "spectrograms" in stages:
         with timed(summary, "spectrograms"):
             decoded = compute_spectrograms(run)
         summary.recordings_decoded += decoded.recordings_decoded
         summary.batches_finished |= decoded.batches
         summary.errors += [Problem.of(source, "spectrograms", error) for source, error in decoded.errors]
+        summary.count(run)
+        _require_usable(run)
     if "features" in stages:
         with timed(summary, "features"):
             summary.windows_embedded += compute_features(run).windows_embedded
@@ -110,6 +157,9 @@ def run_stages(summary: RunSummary, run: Run, sources: Sequence[str], stages: Se
     if "score" in stages:
         with timed(summary, "score"):
             summary.recordings_scored += score_recordings(run).recordings_scored
+        if not summary.recordings_scored and next(expected_scores(run), None) is None:
+            rows = Scope(machines=run.scope.machines).recordings(run.history().rows)
+            summary.next_step = next_step(rows, run.settings.fit)
     if "alarms" in stages:
         with timed(summary, "alarms"):
             judge_nights(run)
@@ -120,6 +170,13 @@ def run_stages(summary: RunSummary, run: Run, sources: Sequence[str], stages: Se
     if "report" in stages and summary.evaluation_id:
         with timed(summary, "report"):
             summary.report = publish_report(run, summary.evaluation_id, summary.as_json())
+
+
+def _require_usable(run: Run) -> None:
+    """Refuse to go on with a lake all of whose recordings are rejected."""
+    rows = run.history().rows
+    if len(rows) and rows["status"].eq("rejected").all():
+        raise NothingReadable(f"all {len(rows)} recordings were rejected: {told_rejects(rows)}")
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from humwatch.storage.errors import HumwatchError
+from humwatch.tasks.ingest.wording import Doubt
+from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.plan.run import Run
 
 DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
@@ -60,6 +62,8 @@ class RunSummary:
     degraded: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    next_step: NextStep | None = None
     recording_ids: frozenset[str] | None = None
     batches_finished: frozenset[str] = frozenset()
     evaluation_id: str | None = None
@@ -73,6 +77,8 @@ class RunSummary:
                 setattr(total, name, getattr(total, name) + getattr(summary, name))
             total.degraded |= summary.degraded
             total.report = summary.report
+            total.next_step = summary.next_step
+            total.doubts += [doubt for doubt in summary.doubts if doubt not in total.doubts]
             total.nights.append({"night": summary.night, **{name: getattr(summary, name) for name in _COUNTS}})
         return total
 
@@ -89,7 +95,7 @@ class RunSummary:
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "batches_finished", "evaluation_id"}
-        only_when_used = {"night", "silent", "late", "nights", "retrained", "rolled_back"}
+        only_when_used = {"night", "silent", "late", "nights", "retrained", "rolled_back", "doubts", "next_step"}
         return {
             name: value
             for name, value in asdict(self).items()

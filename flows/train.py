@@ -26,8 +26,8 @@ def ingest(
         settings: Settings by section above the preset, such as {"fit": {"detectors": ["knn"]}}.
     """
     run = Run(lake, load(preset, None, settings))
-    with running(run, "ingest") as summary:
-        run_stages(summary, run, sources, ("ingest", "spectrograms", "features"))
+    with running(run, "ingest", sources) as summary:
+        run_stages(summary, run, ("spectrograms", "features"))
     return summary
 
 
@@ -42,7 +42,7 @@ def evaluate(lake: Uri, preset: PresetName = "default", settings: SettingsBySect
     """
     run = Run(lake, load(preset, None, settings))
     with running(run, "evaluate") as summary:
-        run_stages(summary, run, (), ("spectrograms", "features", "fit", "score", "evaluate", "report"))
+        run_stages(summary, run, ("spectrograms", "features", "fit", "score", "evaluate", "report"))
     return summary
 
 

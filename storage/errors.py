@@ -66,6 +66,12 @@ class ManifestFitsNothing(TerminalError, LookupError):
     code = "manifest_fits_nothing"
 
 
+class NothingReadable(TerminalError, ValueError):
+    """No recording of the sources can be used, and the lake holds no other."""
+
+    code = "nothing_readable"
+
+
 class ProtocolUnsupported(TerminalError, ImportError):
     """A URI needs an fsspec package that is not installed."""
 

@@ -47,7 +47,9 @@ class IngestSettings(Section):
         description="File extensions read, lower case; what a file is is told by its content.",
     )  # fmt: skip
     longest_s: float = Field(default=60.0, gt=0, description="A longer recording is cut into clips.")
-    clip_s: float = Field(default=10.0, gt=0, description="Length of these clips; the last one ends with the recording.")
+    clip_s: float = Field(
+        default=10.0, gt=0, description="Length of these clips; the last one ends with the recording."
+    )
     max_member_bytes: int = Field(
         default=1 << 30,
         gt=0,
@@ -56,7 +58,6 @@ class IngestSettings(Section):
     max_rejected_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Above this share of rejected recordings a run exits with status 3."
     )
-
 
     @model_validator(mode="after")
     def _clips_are_shorter_than_what_is_cut(self) -> IngestSettings:

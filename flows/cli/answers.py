@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -27,7 +29,7 @@ def execute(command: str, lake: str, run: Callable[[], RunSummary], *, as_json: 
     """Run, print what came out and exit with the status of the contract."""
     status = None
     try:
-        with live_progress(quiet=as_json):
+        with live_progress(quiet=as_json), _said_once():
             summary = run()
     except RunFailed as failure:
         summary = failure.summary
@@ -73,8 +75,23 @@ def stop(message: str, status: int = FAILED) -> NoReturn:
     raise typer.Exit(status)
 
 
+@contextmanager
+def _said_once() -> Iterator[None]:
+    """Keep Prefect from logging the traceback of an error of ours, which the command puts into words."""
+
+    def is_news(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HumwatchError))
+
+    log = logging.getLogger("prefect.flow_runs")
+    log.addFilter(is_news)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_news)
+
+
 def _print(summary: RunSummary) -> None:
-    errors = Console(stderr=True)
+    errors, why = Console(stderr=True), summary.next_step
     if summary.evaluation_id:
         print_table(auc_table(read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")))
     if summary.listed:
@@ -83,9 +100,20 @@ def _print(summary: RunSummary) -> None:
             f"decoded {summary.recordings_decoded}, embedded {summary.windows_embedded} windows, fitted "
             f"{summary.models_fitted} models, scored {summary.recordings_scored}"
         )
+    for doubt in summary.doubts:
+        if not why or doubt.code != why.code:  # that one is said below
+            _warn(errors, f"doubt [{doubt.code}] {doubt.message}", doubt.advice)
     if summary.degraded:
         errors.print("degraded: more recordings were rejected than ingest.max_rejected_fraction allows", style="yellow")
     for problem in summary.errors:
         errors.print(f"error [{problem.code}] {problem.message}", style="red", markup=False, highlight=False)
+    if why:
+        _warn(errors, f"nothing was scored [{why.code}] {why.message}", why.advice)
     if summary.report:
         sys.stdout.write(f"report: {summary.report}\n")
+
+
+def _warn(console: Console, message: str, advice: str) -> None:
+    """Print what may be wrong and, below it, what to do; never wrapped, so that options can be copied."""
+    console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"    {advice}", markup=False, highlight=False, soft_wrap=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
 from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names, frame_of
 from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findings_of
 from humwatch.tasks.ingest.names import compile_pattern
 from humwatch.tasks.ingest.pieces import Row, cut, known_files
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
+from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
 
@@ -28,12 +31,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class IngestSummary:
-    """What the sources hold, how many of it were new, what could not be read and why, and how the manifests fit."""
+    """What the sources hold, how much of it is new, what could not be read and why, and what may be misread."""
 
     recording_ids: frozenset[str]
     new: int
     errors: tuple[tuple[str, HumwatchError], ...]
-    manifests: tuple[ManifestFindings, ...] = ()
+    manifests: tuple[ManifestFindings, ...]
+    doubts: tuple[Doubt, ...]
 
 
 @stage("ingest")
@@ -51,6 +55,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     rows: dict[str, Row] = {}
     errors: list[tuple[str, HumwatchError]] = []
     uses: list[ManifestUse] = []
+    ignored: Counter[str] = Counter()
     now = datetime.now(UTC)
     for done, source in enumerate(sources, start=1):
         with _others_go_on(source, errors):
@@ -58,6 +63,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
             whole, of_manifests = rows_of(listing, settings.name_pattern, now)
             listed.append((source, listing.members, whole))
             uses += of_manifests
+            ignored.update(listing.ignored)
             errors += [(source, error) for error in listing.errors]
         progress.tell("ingest", done, len(sources))
     known = known_files(run, {row["recording_id"] for _, _, whole in listed for row in whole})
@@ -68,6 +74,12 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     for source, problem in errors:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
+    doubts = [
+        *doubts_of_names(
+            frame_of(row for _, _, whole in listed for row in whole), ignored, run.settings.fit.training, now.date()
+        ),
+        *doubts_of_manifests(manifests),
+    ]
     history = run.history()
     current = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])
@@ -81,7 +93,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
         create_part(lake, machine_type, batch, table)
     if new:
         run.refresh()
-    return IngestSummary(frozenset(rows), len(new), tuple(errors), manifests)
+    return IngestSummary(frozenset(rows), len(new), tuple(errors), manifests, tuple(doubts))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ Where do I go to ...
         evaluations                                            evaluations.py
     know what of it is there, and what is missing              presence.py
     count what recordings wait for                             waiting.py
+    say why nothing could be scored, and what to type          next_step.py
     choose the nights of a run without a date                  open_nights.py
     know what must stay in the lake                            retention.py
 """

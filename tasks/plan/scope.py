@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pandas as pd
 
@@ -42,6 +43,11 @@ class Scope:
         """Return `TYPE/ID` or `SITE/TYPE/ID` of every row."""
         site = recordings["site"].map(lambda site: f"{site}/" if isinstance(site, str) else "")
         return site + recordings["machine_type"] + "/" + recordings["machine_id"]
+
+
+def is_dated(batches: pd.Series[Any]) -> pd.Series[bool]:
+    """Whether each batch is a night: a date."""
+    return batches.astype(str).str.fullmatch(r"\d{4}-\d\d-\d\d")
 
 
 EVERYTHING = Scope()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
@@ -36,7 +36,7 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
     """Publish a night or an evaluation; return the URI of its page, of the standing one when nothing changed.
 
     A night is a scope of one night whose machines were judged. `summary` is the run's, with `listed`, `accepted`,
-    `rejected` and `degraded`; it is published beside the page.
+    `rejected` and `degraded`, perhaps with `doubts` and `next_step`; it is published beside the page.
     """
     lake, settings = run.lake, run.settings
     everything = run.catalog()
@@ -54,8 +54,9 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
         "machines": None if machines is None else machines.to_json(orient="values", double_precision=15),
         "versions": versions(),
     }
+    told = {name: summary[name] for name in ("doubts", "next_step") if name in summary}
     kind = f"night-{'-'.join(sorted(run.scope.batches))}" if run.scope.batches else "evaluation"
-    report_id = f"{path_component(kind)[:60]}-{digest(contents, 12)}"
+    report_id = f"{path_component(kind)[:60]}-{digest(contents | told, 12)}"
     evaluation = read_evaluation(lake, evaluation_id)
     if is_published(lake, report_id):
         uri = set_latest(lake, report_id, index_page)
@@ -83,6 +84,7 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
             settings=settings.model_dump(mode="json"),
             versions=versions(),
             clips=[] if machines is not None else list(clips(catalog, scores, run)),
+            **told,
         )
         published = {
             **summary,
@@ -103,12 +105,14 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
             published["machines"] = site.fleet.counts()
             files = chain(beside.items(), pages(site))
         uri = publish(lake, report_id, files, PublishedSummary.model_validate(published), index_page)
-    _artifacts(uri, evaluation, machines, counts, degraded=bool(summary["degraded"]))
+    lines = [f"- {name}: {count}" for name, count in counts.items()]
+    lines += [f"- {doubt['message']}" for doubt in [*told.get("doubts", ()), *filter(None, [told.get("next_step")])]]
+    _artifacts(uri, evaluation, machines, lines, degraded=bool(summary["degraded"]))
     return uri
 
 
 def _artifacts(
-    uri: str, evaluation: Evaluation, machines: pd.DataFrame | None, counts: Mapping[str, int], *, degraded: bool
+    uri: str, evaluation: Evaluation, machines: pd.DataFrame | None, lines: Sequence[str], *, degraded: bool
 ) -> None:
     """Leave artifacts on the run; the report is published, so a Prefect server that is away is no reason to fail."""
     compared, calibrated = (
@@ -123,7 +127,6 @@ def _artifacts(
     if machines is not None:
         tables["machines"] = ("Machines that are not normal", machines[machines["state"] != "normal"])
     state = "**degraded**: too many recordings were rejected" if degraded else "complete"
-    lines = [f"- {name}: {count}" for name, count in counts.items()]
     with artifacts_if_possible(f"the report {uri}"):
         for key, (description, table) in tables.items():
             if key == "auc" or not table.empty:

@@ -17,6 +17,8 @@ from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.records import PublishedSummary
 from humwatch.storage.reports import publish
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
+from humwatch.tasks.ingest.wording import Doubt
+from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +137,8 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
         nights=[{"a": 1}],
         retrained=[{"a": 1}],
         rolled_back=["a"],
+        doubts=[Doubt("a", "b", "c")],
+        next_step=NextStep("a", "b", "c"),
     )
     assert set(rows(section(documented(), "summary.json"))) == {*full.as_json(), *PUBLISHED_FIELDS}
 

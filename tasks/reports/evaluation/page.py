@@ -74,6 +74,8 @@ class ReportInput:
         settings: Settings by section.
         versions: Versions by package.
         clips: Most abnormal recordings, in the order of the page.
+        doubts: What may have been misread: code, message, advice.
+        next_step: Why nothing was scored, in the same words; None where something was.
     """
 
     title: str
@@ -95,6 +97,8 @@ class ReportInput:
     settings: Mapping[str, Mapping[str, object]]
     versions: Mapping[str, str]
     clips: Sequence[Clip]
+    doubts: Sequence[Mapping[str, str]] = ()
+    next_step: Mapping[str, str] | None = None
 
 
 def render(report: ReportInput) -> str:

@@ -54,6 +54,8 @@ def night_site(catalog: Catalog, run: Run, report: ReportInput, files: Sequence[
         settings=report.settings,
         versions=report.versions,
         spectrogram=run.settings.spectrogram,
+        doubts=report.doubts,
+        next_step=report.next_step,
         listen=top_recordings_of(catalog, scores, run),
     )
 

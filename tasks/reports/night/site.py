@@ -70,6 +70,8 @@ class Site:
         settings: Settings by section.
         versions: Versions by package.
         spectrogram: Settings of the spectrograms.
+        doubts: What may have been misread: code, message, advice.
+        next_step: Why nothing was scored, in the same words; None where something was.
         listen: Called for a machine when its page is made: what to see and hear on it.
     """
 
@@ -90,6 +92,8 @@ class Site:
     settings: Mapping[str, Mapping[str, object]]
     versions: Mapping[str, str]
     spectrogram: SpectrogramSettings
+    doubts: Sequence[Mapping[str, str]] = ()
+    next_step: Mapping[str, str] | None = None
     listen: Callable[[MachineView], Sequence[TopRecording]] = field(default=lambda _: ())
 
 

@@ -1,0 +1,162 @@
+"""Why nothing could be scored, and what to type next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.scope import is_dated
+from humwatch.tasks.settings import FitSettings
+
+_MOST_REASONS = 5
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """Why nothing was scored (a stable code, a sentence with numbers) and what to type or do about it."""
+
+    code: str
+    message: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Commissioning:
+    """How far a machine is on its way to a first model: nights and recordings, there and wanted."""
+
+    machine: str
+    nights: int
+    nights_wanted: int
+    recordings: int
+    recordings_wanted: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.nights} of {self.nights_wanted} nights and {self.recordings} of {self.recordings_wanted} recordings"
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the machine can have a model."""
+        return self.nights >= self.nights_wanted and self.recordings >= self.recordings_wanted
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1: by what lacks most, then by the other."""
+        nights, recordings = self.nights / self.nights_wanted, self.recordings / self.recordings_wanted
+        return 0.9 * min(nights, recordings, 1.0) + 0.1 * min(max(nights, recordings), 1.0)
+
+
+def next_step(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | None:
+    """Return why no machine has a model, or nothing can be scored with one; None when there are no recordings.
+
+    Args:
+        recordings: rows of `History`: site, machine_type, machine_id, condition, batch, label, status, reason.
+        fit: what models are trained on.
+    """
+    if recordings.empty:
+        return None
+    accepted = recordings[recordings["status"] == "accepted"]
+    if accepted.empty:
+        return _none_accepted(recordings)
+    return _labelled(accepted) if fit.training == "labelled" else _unlabelled(accepted, fit)
+
+
+def told_rejects(recordings: pd.DataFrame) -> str:
+    """Return the reasons of rejected recordings with their numbers, the most frequent first, each explained."""
+    counts = recordings["reason"].value_counts()
+    told = [f"{n} {reason} ({EXPLANATIONS[Reason(reason)]})" for reason, n in counts.head(_MOST_REASONS).items()]
+    return ", ".join(told) + (f" and {len(counts) - _MOST_REASONS} more reasons" if len(counts) > _MOST_REASONS else "")
+
+
+def commissionings(accepted: pd.DataFrame, fit: FitSettings) -> list[Commissioning]:
+    """Return how far every machine is that is commissioned by its first nights, the furthest first."""
+
+    def each() -> Iterator[Commissioning]:
+        for machine, rows in by_machine(accepted).items():
+            first = sorted(rows["batch"].unique())[: fit.commissioning_nights]
+            inside = rows["batch"].isin(first) & rows["label"].ne("abnormal")
+            yield Commissioning(
+                machine.label, len(first), fit.commissioning_nights, int(inside.sum()), fit.min_training_recordings
+            )
+
+    return sorted(each(), key=lambda machine: -machine.share)
+
+
+def _none_accepted(recordings: pd.DataFrame) -> NextStep:
+    pending = int((recordings["status"] == "pending").sum())
+    if pending:
+        return NextStep(
+            "not_decoded", f"{pending} recordings are not decoded yet", "humwatch run, or humwatch spectrograms"
+        )
+    return NextStep(
+        "all_rejected",
+        f"all {len(recordings)} recordings were rejected: {told_rejects(recordings)}",
+        "humwatch inspect SOURCE shows how names and headers are understood; docs/tables.md explains every reason",
+    )
+
+
+def _labelled(accepted: pd.DataFrame) -> NextStep:
+    n, normal = len(accepted), int(accepted["label"].eq("normal").sum())
+    if accepted["label"].isna().all():
+        dated = is_dated(accepted["batch"])
+        nights = accepted["batch"][dated].nunique()
+        learn = f"or learn from each machine's first nights, of which {nights} are there: humwatch nightly"
+        return NextStep(
+            "no_labels",
+            f"{n} recordings, none labelled",
+            "say which are normal: folders `normal` and `abnormal`, a manifest with a column label, or {label} in "
+            f"--set ingest.layout; {learn if nights else 'with dates in their names humwatch nightly needs no labels'}",
+        )
+    if not normal:
+        return NextStep(
+            "no_normal",
+            f"{n} recordings, none labelled normal: there is no sound to learn from",
+            "add normal recordings of the same machines, in folders `normal` or by a manifest",
+        )
+    return NextStep(
+        "no_models",
+        f"{normal} recordings are labelled normal, and no machine has a model for these settings",
+        "humwatch run, or humwatch fit and then humwatch score; where the archive says which recordings train, it must "
+        "hold normal ones among them",
+    )
+
+
+def _unlabelled(accepted: pd.DataFrame, fit: FitSettings) -> NextStep:
+    if not is_dated(accepted["batch"]).any():
+        return NextStep(
+            "no_night",
+            f"{len(accepted)} recordings, none dated: there are no nights to learn from",
+            "put dates into folders or file names, name them in --set ingest.layout ({recorded_at:%Y-%m-%d}), or give "
+            "a manifest with a column recorded_at; without dates `humwatch run` works on labelled recordings",
+        )
+    if fit.commissioning_from or fit.commissioning_until:
+        first, last = fit.commissioning_from or "its first night", fit.commissioning_until or "its newest night"
+        return NextStep(
+            "commissioning",
+            f"no machine has {fit.min_training_recordings} recordings from {first} to {last}, or that is not over: the "
+            f"lake holds nights from {accepted['batch'].min()} to {accepted['batch'].max()}",
+            "wait for more nights, or change fit.commissioning_from, fit.commissioning_until or "
+            "fit.min_training_recordings",
+        )
+    furthest = commissionings(accepted, fit)[0]
+    machines = accepted[["site", "machine_type", "machine_id", "condition"]].drop_duplicates()
+    if furthest.is_over:
+        return NextStep(
+            "no_models",
+            f"{furthest.machine} has {furthest}, and no machine has a model for these settings",
+            "humwatch nightly, or humwatch fit with fit.training=assumed_normal",
+        )
+    which = "the only machine" if len(machines) == 1 else f"the furthest of {len(machines)} machines"
+    return NextStep(
+        "commissioning",
+        f"no machine has history enough for a model: {which}, {furthest.machine}, has {furthest}",
+        "wait for more nights, or learn from fewer: "
+        f"--set fit.commissioning_nights={min(furthest.nights, fit.commissioning_nights)} "
+        f"--set fit.min_training_recordings={min(furthest.recordings, fit.min_training_recordings)} "
+        "(the fewer, the less is known of what is normal)",
+    )
