@@ -41,8 +41,8 @@ class IngestSettings(Section):
     )
     extensions: tuple[str, ...] = Field(
         default=(
-            "wav", "wave", "bwf", "rf64", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "ogg", "oga", "opus",
-            "mp3", "m4a", "aac", "wma", "wv", "ape", "amr",
+            "wav", "wave", "bwf", "rf64", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "ogg", "oga",
+            "opus", "mp3", "m4a", "aac", "wma", "wv", "ape", "amr",
         ),
         description="File extensions read, lower case; what a file is is told by its content.",
     )  # fmt: skip

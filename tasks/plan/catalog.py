@@ -20,7 +20,7 @@ from humwatch.tasks.frames import none_for_nan
 from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.plan.verdicts import judge
+from humwatch.tasks.plan.verdicts import judge, usual_durations_s
 from humwatch.tasks.settings import HealthSettings
 
 MACHINE = ["site", "machine_type", "machine_id", "condition"]
@@ -49,7 +49,7 @@ class History:
         rows: one row a recording of the whole lake, indexed 0..n-1 in a fixed order: `recording_id`, `MACHINE`,
             `batch`, `label`, `recorded_at`, `part_id`, `row` (its place on the first axis of the part's stores),
             `reason`, and `status`: accepted, rejected (then `reason` says why) or pending (not decoded under the key);
-            `duration_s` and `channels` as decoded.
+            `duration_s` and `channels` as decoded, `usual_s` of the machine.
         parts: the parts by their id.
         decoded: parts with a table of facts from decoding, and where it is.
     """
@@ -135,13 +135,14 @@ def load_history(
     rows["reason"] = rows["reason"].where(rows["reason"].notna(), rows["decode_reason"]).astype(object)
     measured = rows["n_frames"].notna()
     rows.loc[measured, "reason"] = judge(rows[measured], health)
+    rows["usual_s"] = usual_durations_s(rows[measured])
     short = measured & rows["reason"].isna() & (rows["n_frames"] < window_frames)
     rows.loc[short, "reason"] = str(Reason.TOO_SHORT)
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
     listed = [name for name in _HISTORY.names if name != "ingested_at"]
-    kept = [*listed, "part_id", "row", "status", "duration_s", "channels"]
+    kept = [*listed, "part_id", "row", "status", "duration_s", "channels", "usual_s"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 
@@ -162,7 +163,7 @@ def catalog_of(lake: Lake, history: History, batches: frozenset[str] | None = No
     facts = _read_whole(
         lake, chosen, {part: history.decoded[part] for part in parts if part in history.decoded}, HEALTH
     )
-    known = {name: chosen[name] for name in ("label", "reason", "status")}
+    known = {name: chosen[name] for name in ("label", "reason", "status", "usual_s")}
     recordings = recordings.join(facts[facts.columns.difference(recordings.columns)]).assign(**known)
     recordings = none_for_nan(recordings)
     return Catalog(recordings, recordings if batches is None else history.rows, history.parts)

@@ -2,7 +2,8 @@
 
 A log is CSV with a header line. Each row gives a `label` (normal or abnormal), perhaps a `note`, and names either
 
-- a recording: `recording_id`, or `file` or `path`: as much of the end of its path as makes it the only one; or
+- a recording: `recording_id`, or `file` or `path`: as much of the end of its path as makes it the only one (a file that
+  is cut into clips: all of them); or
 - a machine and a span of time: `machine_type`, `machine_id` (and `site` where there is one), `from` and `until`, UTC
   times or dates; one of them may be empty. `from` is inside, `until` is not, unless it is a date: that day is inside.
 
@@ -110,7 +111,7 @@ def read_log(text: str, where: str, recordings: pd.DataFrame) -> pa.Table:
         reader.fieldnames = _checked_columns([column.strip() for column in reader.fieldnames or ()], where)
         for line in reader:
             try:
-                rows.append(_row(line, known))
+                rows += _rows(line, known)
             except ValueError as error:
                 problems.append(f"line {reader.line_num}: {error}")
     except csv.Error as error:
@@ -133,15 +134,13 @@ class _Known:
         self.ids = set(recordings["recording_id"])
         machines = python_values(recordings[list(_MACHINE)].drop_duplicates())
         self.machines = set(machines.itertuples(index=False, name=None))
-        self._named: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        self._named: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
         for path, recording_id in zip(recordings["path"], recordings["recording_id"], strict=True):
-            self._named[path.rpartition("/")[2]].append((f"/{path}", recording_id))
+            self._named[path.rpartition("/")[2]][f"/{path}"].append(recording_id)
 
-    def recording_at(self, path: str) -> str:
-        """Return the id of the only recording whose path ends in `path`."""
-        matches = [
-            recording_id for full, recording_id in self._named[path.rpartition("/")[2]] if full.endswith(f"/{path}")
-        ]
+    def recordings_at(self, path: str) -> list[str]:
+        """Return the ids of the only file whose path ends in `path`: one, or those of its clips and channels."""
+        matches = [ids for full, ids in self._named[path.rpartition("/")[2]].items() if full.endswith(f"/{path}")]
         if len(matches) != 1:
             problem = f"{len(matches)} recordings end in it; give more of the path" if matches else "there is none"
             raise ValueError(f"recording {path!r}: {problem}")
@@ -156,7 +155,7 @@ def _checked_columns(columns: list[str], where: str) -> list[str]:
     return columns
 
 
-def _row(line: Mapping[str | None, Any], known: _Known) -> dict[str, object]:
+def _rows(line: Mapping[str | None, Any], known: _Known) -> list[dict[str, object]]:
     if None in line or None in line.values():
         raise ValueError("has too many or too few cells")
     cells = {str(column): text.strip() for column, text in line.items() if text.strip()}
@@ -172,10 +171,11 @@ def _row(line: Mapping[str | None, Any], known: _Known) -> dict[str, object]:
     if "recording_id" in cells:
         if cells["recording_id"] not in known.ids:
             raise ValueError(f"recording_id {cells['recording_id']!r}: there is none")
-        return row | {"recording_id": cells["recording_id"]}
+        return [row | {"recording_id": cells["recording_id"]}]
     if names:
-        return row | {"recording_id": known.recording_at(names[0].replace("\\", "/").lstrip("/"))}
-    return row | _span(cells, known)
+        path = names[0].replace("\\", "/").lstrip("/")
+        return [row | {"recording_id": recording_id} for recording_id in known.recordings_at(path)]
+    return [row | _span(cells, known)]
 
 
 def _span(cells: Mapping[str, str], known: _Known) -> dict[str, object]:

@@ -46,11 +46,24 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
     reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
     reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
-    machine = [facts[column] for column in ("site", "machine_type", "machine_id")]
-    fit = pd.Series(np.where(pd.isna(verdict), duration, np.nan), index=facts.index)
-    median = fit.groupby(machine, dropna=False).transform("median").to_numpy(dtype=np.float64)
-    is_off = np.abs(duration - median) / median > settings.duration_tolerance
-    share_off = pd.Series(np.where(fit.isna(), np.nan, is_off), index=facts.index)
-    is_usual = share_off.groupby(machine, dropna=False).transform("mean").to_numpy() < _MOST_OFF
-    reject(Reason.WRONG_LENGTH, is_off & is_usual)
+    usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
+    is_off = np.abs(duration - usual) / usual > settings.duration_tolerance
+    fit = pd.Series(np.where(pd.isna(verdict), is_off, np.nan), index=facts.index)
+    share_off = fit.groupby(_machine(facts), dropna=False).transform("mean").to_numpy()
+    reject(Reason.WRONG_LENGTH, is_off & (share_off < _MOST_OFF))
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
+
+
+def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
+    """Return the median duration of each recording's machine, of those that nothing but their length rejects.
+
+    Args:
+        facts: columns site, machine_type, machine_id, duration_s and reason.
+    """
+    fit = facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)
+    durations = facts["duration_s"].astype(np.float64).where(fit)
+    return durations.groupby(_machine(facts), dropna=False).transform("median")
+
+
+def _machine(facts: pd.DataFrame) -> list[pd.Series]:
+    return [facts[column] for column in ("site", "machine_type", "machine_id")]

@@ -38,7 +38,15 @@ def rejected_table(catalog: Catalog) -> pd.DataFrame:
     """Return rejected.csv: one row a rejected recording, with its reason in a word and in a sentence."""
     rows = catalog.recordings
     rows = rows[rows["status"] == "rejected"]
-    return rows.assign(explanation=[EXPLANATIONS[Reason(reason)] for reason in rows["reason"]])[REJECTED_COLUMNS]
+    detail = rows["detail"].astype(object).mask(rows["reason"] == Reason.WRONG_LENGTH, _both_lengths(rows))
+    explanation = [EXPLANATIONS[Reason(reason)] for reason in rows["reason"]]
+    return rows.assign(explanation=explanation, detail=detail)[REJECTED_COLUMNS]
+
+
+def _both_lengths(rows: pd.DataFrame) -> pd.Series[str]:
+    lengths = zip(rows["duration_s"], rows["usual_s"], strict=True)
+    said = [f"{duration_s:g} s, where {usual_s:g} s are usual" for duration_s, usual_s in lengths]
+    return pd.Series(said, index=rows.index, dtype=object)
 
 
 def fleet_table(catalog: Catalog, auc: pd.DataFrame, silent: Sequence[Machine]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The sound of recordings, in the order of their rows: whole files in few requests, clips in one pass over their file."""
+"""The sound of recordings, in the order of their rows: whole files in few requests, clips in one pass over a file."""
 
 from __future__ import annotations
 

@@ -132,6 +132,7 @@ def _score_rows(machine, model, rng) -> list[dict]:
                 "decision": ("abnormal" if score > 2.054 else "normal") if supported else None,
                 "label": "abnormal" if abnormal else "normal",
                 "recorded_at": pd.Timestamp("2026-11-21T02:00:00Z"),
+                "clip_start_s": None,
             }
         )
     return rows

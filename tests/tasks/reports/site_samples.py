@@ -130,6 +130,7 @@ def scores_of(machine: Machine, count: int = 24) -> list[dict]:
             "threshold": 57.25, "p_value": 1 / 401 if score > 57.25 else 0.04 + 0.03 * number,
             "decision": "abnormal" if score > 57.25 else "normal", "label": None,
             "recorded_at": pd.Timestamp("2026-11-21T02:00:00Z") + pd.Timedelta(minutes=37 * number),
+            "clip_start_s": None,
         }
         for number, score in enumerate(scores)
     ]  # fmt: skip

@@ -13,7 +13,7 @@ CALIBRATION = np.array([1.0, 2.0, 3.0, 4.0])
 MODEL = {"model_version": "v1", "detector": "gmm", "backbone": "resnet", "seed": 3}
 DESIGNED = (
     "recording_id file machine_type machine_id site batch condition domain split in_training detector backbone seed"
-    " model_version score threshold p_value decision drift window_scores label recorded_at"
+    " model_version score threshold p_value decision drift window_scores label recorded_at clip_start_s"
 )
 
 
@@ -40,6 +40,7 @@ def recordings():
             "label": ["normal", "abnormal", None, "normal"],
             "split": ["train", "test", None, None],
             "recorded_at": [night, night, pd.NaT, pd.NaT],
+            "clip_start_s": [0.0, 10.0, np.nan, np.nan],
             "role": ["train", "test", "test", "unused"],
             "in_training": [True, False, False, False],
         },
