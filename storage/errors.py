@@ -78,6 +78,12 @@ class ProtocolUnsupported(TerminalError, ImportError):
     code = "protocol_unsupported"
 
 
+class PackageMissing(TerminalError, ImportError):
+    """An archive is packed in a way that takes a package that is not installed."""
+
+    code = "package_missing"
+
+
 class LakeTooNew(TerminalError, RuntimeError):
     """The lake was written by a newer Humwatch."""
 

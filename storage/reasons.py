@@ -38,14 +38,16 @@ class Reason(StrEnum):
 
 
 EXPLANATIONS: dict[Reason, str] = {
-    Reason.UNSAFE_PATH: "the name in the archive is absolute or leaves the archive",
+    Reason.UNSAFE_PATH: "the name in the archive is absolute or leaves the archive, or it is no file there: a "
+    "symbolic link, a device, a hard link to what the archive does not hold",
     Reason.DUPLICATE_NAME: "a recording of the same name was listed before it",
     Reason.CONFLICTING_NAMES: "two parts of the name or the manifest contradict each other",
     Reason.UNCLEAR_MACHINE: "its machine would be called like a date or a key: see ingest.name_pattern",
     Reason.NOT_IN_MANIFEST: "a manifest names the machines there and has no row for it, nor do its names tell an ID",
     Reason.OTHER_CHANNELS: "it has another number of channels than most of its machine's, each of which is a machine",
     Reason.ENCRYPTED: "the archive member is encrypted",
-    Reason.UNSUPPORTED_COMPRESSION: "the archive member uses a compression other than stored or deflate",
+    Reason.UNSUPPORTED_COMPRESSION: "the zip member is packed by another method than Deflate, Deflate64, bzip2, "
+    "LZMA and Zstandard: pack it again with one of these",
     Reason.TOO_LARGE: "it unpacks to more than ingest.max_member_bytes",
     Reason.EMPTY_FILE: "the file has no bytes",
     Reason.SOURCE_GONE: "its source was not there any more, or holds other bytes by now; it is taken in again when an "

@@ -22,7 +22,9 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources.index import indexed
 from humwatch.storage.sources.member import (
+    ARCHIVE_SUFFIXES,
     MANIFEST_NAME,
+    STREAMS,
     Contents,
     Listing,
     ManifestFile,
@@ -42,7 +44,8 @@ from humwatch.storage.sources.zip_archive import list_zip
 
 # Read ahead on a remote store: a zip's directory in one or two requests, little where a tar's listing hops from header
 # to header, much where a stream is read.
-_READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 8 << 10, ".tar.gz": 8 << 20, ".tgz": 8 << 20}
+_READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 8 << 10}
+_STREAM_READ_AHEAD_BYTES = 8 << 20
 
 _SUFFIXES_TOLD = 5
 
@@ -66,7 +69,7 @@ class _File:
 
 
 def list_members(source: str, extensions: Collection[str], max_member_bytes: int, index: Lake | None = None) -> Listing:
-    """Return every recording of a source: an archive (.zip .tar .tar.gz .tgz), a folder of both, or one recording.
+    """Return every recording of a source: an archive (`ARCHIVE_SUFFIXES`), a folder of both, or one recording.
 
     Recordings are files with one of `extensions` (lower case); hidden files and macOS by-products are none. One that
     cannot or must not be read is listed with a `problem`; other files are counted in `ignored`. `manifest.csv`, in any
@@ -78,6 +81,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     Raises:
         SourceNotFound, SourceForbidden, StorageUnavailable, ProtocolUnsupported: the source cannot be accessed.
         SourceUnreadable: it is neither an archive, a recording nor a folder, or the archive is broken.
+        PackageMissing: the archive is packed in a way that takes an extra.
         SourceEmpty: it holds no recordings.
     """
     root = _root(source)
@@ -89,7 +93,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     elif is_recording(root.path, extensions):
         found = Contents([_plain(root, max_member_bytes)], [], Counter())
     else:
-        raise SourceUnreadable(f"{source}: neither an archive (.zip .tar .tar.gz .tgz), a folder nor a recording")
+        raise SourceUnreadable(f"{source}: neither an archive ({' '.join(ARCHIVE_SUFFIXES)}), a folder nor a recording")
     if errors and not found.members:
         raise errors[0]
     ignored = dict(sorted(found.ignored.items(), key=lambda item: (-item[1], item[0])))
@@ -206,12 +210,11 @@ def _listed(uri: str, version: str, extensions: frozenset[str], max_member_bytes
 
 def _look_into(file: _File, extensions: Collection[str], max_member_bytes: int) -> Contents:
     suffix = archive_suffix(file.path).lower()
-    compressed = suffix in {".tar.gz", ".tgz"}
-    block_bytes = _READ_AHEAD_BYTES[suffix]
+    block_bytes = _READ_AHEAD_BYTES.get(suffix, _STREAM_READ_AHEAD_BYTES)
     with source_errors(file.uri), file.fs.open(file.fs_path, "rb", block_size=block_bytes) as stream:
         if suffix == ".zip":
             return list_zip(stream, file.uri, file.path, extensions, max_member_bytes)
-        return list_tar(stream, file.uri, file.path, extensions, max_member_bytes, compressed=compressed)
+        return list_tar(stream, file.uri, file.path, extensions, max_member_bytes, STREAMS.get(suffix, "none"))
 
 
 def _plain(file: _File, max_member_bytes: int) -> Member:

@@ -12,9 +12,20 @@ from typing import Literal, NamedTuple
 from humwatch.storage.errors import SourceUnreadable, TerminalError
 from humwatch.storage.reasons import Reason
 
-Compression = Literal["none", "deflate", "gzip_stream"]
+Compression = Literal[
+    "none", "sparse", "deflate", "deflate64", "bzip2", "lzma", "zstd",
+    "gzip_stream", "bzip2_stream", "xz_stream", "zstd_stream",
+]  # fmt: skip
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+STREAMS: Mapping[str, Compression] = {
+    **dict.fromkeys((".tar.gz", ".tgz"), "gzip_stream"),
+    **dict.fromkeys((".tar.bz2", ".tbz2", ".tbz"), "bzip2_stream"),
+    **dict.fromkeys((".tar.xz", ".txz"), "xz_stream"),
+    **dict.fromkeys((".tar.zst", ".tzst"), "zstd_stream"),
+}
+"""Suffixes of compressed tars, which are read from their start only."""
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", *STREAMS)
 MANIFEST_NAME = "manifest.csv"
 MAX_MANIFEST_BYTES = 64 << 20
 
@@ -30,8 +41,10 @@ class Member:
             are read from. Unique in a listing: a repeated name ends in "#2", "#3", ...
         size_bytes: unpacked size as the directory declares it.
         byte_start, byte_end: range of `source_uri` to fetch, end exclusive: for zip from the local header on, for tar
-            the data; None for members of a compressed tar and for plain files.
-        compression: how the range is packed; `gzip_stream` members have no range of their own.
+            the data; None for members of a compressed tar and for plain files. A hard link in a tar has the range of
+            the file that it links to, in a compressed tar that of the unpacked bytes.
+        compression: how the range is packed. `sparse`: a file of a tar whose holes are left out, header and all. Those
+            that end in `_stream` are of a whole compressed tar.
         crc32: of the unpacked bytes: known for every zip member, for no member of a plain tar.
         content_tag: changes when the bytes do: CRC and size, else size and modification time, else an ETag.
         problem: why it cannot be read, found while listing.
@@ -98,6 +111,11 @@ def archive_suffix(name: str) -> str:
         if name.lower().endswith(suffix) and len(name) > len(suffix):
             return name[-len(suffix) :]
     return ""
+
+
+def is_stream(compression: str) -> bool:
+    """Whether it is the compression of a whole archive, whose members are read in one pass from its start."""
+    return compression.endswith("_stream")
 
 
 def is_recording(name: str, extensions: Collection[str]) -> bool:

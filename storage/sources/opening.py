@@ -6,7 +6,6 @@ What can be read by ranges is; a packed member is unpacked as it is read, and ag
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from tarfile import BLOCKSIZE
@@ -19,12 +18,14 @@ from isal import isal_zlib
 from humwatch.storage.errors import SourceNotFound
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.storage.reasons import Reason
-from humwatch.storage.sources.member import Member, ReadProblem
+from humwatch.storage.sources.decompression import Damaged, unpacking, zip_decompressor
+from humwatch.storage.sources.member import Member, ReadProblem, is_stream
 from humwatch.storage.sources.reading import MOVED_AWAY, in_tar, is_named, listed_problem, places_now, range_of
-from humwatch.storage.sources.tar_archive import open_each
+from humwatch.storage.sources.tar_archive import open_each, unsparse
 from humwatch.storage.sources.zip_archive import bytes_of_local_header
 
 _STREAMING_BLOCK_BYTES = 8 << 20
+_HELD_BYTES = 64 << 20
 _PACKED_STEP_BYTES, _UNPACKED_STEP_BYTES = 256 << 10, 1 << 20
 _HEADER_BYTES = 30 + 2 * 0xFFFF  # the longest header of a zip member; a tar has a block
 Fetch = Callable[[int, int], bytes]
@@ -46,13 +47,11 @@ def open_members(
         SourceForbidden, StorageUnavailable: an archive or file cannot be accessed; also from reading a file.
         SourceUnreadable: a server serves no byte ranges.
     """
-    for (uri, is_stream), group in groupby(
-        members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")
-    ):
+    for (uri, streamed), group in groupby(members, key=lambda one: (one.source_uri, is_stream(one.compression))):
         same = list(group)
         told = 0
         try:
-            opened = _streamed(uri, same) if is_stream else (_opened(uri, one, read_ahead_bytes) for one in same)
+            opened = _streamed(uri, same) if streamed else (_opened(uri, one, read_ahead_bytes) for one in same)
             for pair in opened:
                 told += 1
                 yield pair
@@ -84,10 +83,20 @@ def _opened(uri: str, member: Member, read_ahead_bytes: int) -> tuple[Member, IO
         if place is None:
             return member, ReadProblem(Reason.SOURCE_GONE, MOVED_AWAY)
         span = _span_of(place, fetch, read_ahead_bytes)
+    if place.compression == "sparse":
+        return member, _filled(span, place)
     first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span))
     if place.compression == "none":
         return member, _buffered(_Window(span, first, place.size_bytes))
-    return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place.size_bytes, place.crc32))
+    return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place))
+
+
+def _filled(span: ReadAheadCache, place: Member) -> IO[bytes] | ReadProblem:
+    """Return a sparse file of a tar with its holes filled, if it is small enough to be held."""
+    if place.size_bytes > _HELD_BYTES:
+        return ReadProblem(Reason.TOO_LARGE, f"a sparse file of more than {_HELD_BYTES} bytes")
+    data = unsparse(memoryview(_read_at(span, 0, span.size)), place)
+    return data if isinstance(data, ReadProblem) else io.BytesIO(data)
 
 
 def _span_of(place: Member, fetch: Fetch, read_ahead_bytes: int) -> ReadAheadCache:
@@ -164,21 +173,21 @@ class _Window(_Seekable):
 
 
 class _Unpacked(_Seekable):
-    """A deflated range, unpacked as it is read; a checksum that does not hold shows at its end.
+    """A packed member of a zip, unpacked as it is read; a checksum that does not hold shows at its end.
 
     Raises:
-        OSError: from reading, the bytes are damaged.
+        Damaged: from reading, the bytes are damaged.
     """
 
-    def __init__(self, packed: _Window, size_bytes: int, crc32: int | None) -> None:
-        super().__init__(size_bytes)
-        self._packed, self._crc32 = packed, crc32
+    def __init__(self, packed: _Window, member: Member) -> None:
+        super().__init__(member.size_bytes)
+        self._packed, self._member = packed, member
         self._restart()
 
     def _restart(self) -> None:
         self._packed.seek(0)
-        self._inflater = isal_zlib.decompressobj(-zlib.MAX_WBITS)
-        self._unpacked_to = self._crc32_so_far = 0
+        self._decompressor = zip_decompressor(self._member)
+        self._unpacked_to = self._crc32 = 0
         self._rest = b""
 
     def _read(self, start: int, end: int) -> bytes:
@@ -192,14 +201,13 @@ class _Unpacked(_Seekable):
         return data
 
     def _unpack_more(self) -> None:
-        packed = self._inflater.unconsumed_tail or self._packed.read(_PACKED_STEP_BYTES)
-        try:
-            self._rest = self._inflater.decompress(packed, _UNPACKED_STEP_BYTES)
-        except isal_zlib.IsalError as error:  # type: ignore[misc] # its stub declares an instance
-            raise OSError(f"cannot be unpacked: {error}") from error
-        if not self._rest and (self._inflater.eof or not packed):
-            raise OSError(f"cannot be unpacked: it ends after {self._unpacked_to} of {self._size} bytes")
+        needs_input = self._decompressor.needs_input
+        packed = self._packed.read(_PACKED_STEP_BYTES) if needs_input else b""
+        with unpacking():
+            self._rest = self._decompressor.decompress(packed, _UNPACKED_STEP_BYTES)
+        if not self._rest and (self._decompressor.eof or (needs_input and not packed)):
+            raise Damaged(f"it ends after {self._unpacked_to} of {self._size} bytes")
         self._unpacked_to += len(self._rest)
-        self._crc32_so_far = isal_zlib.crc32(self._rest, self._crc32_so_far)
-        if self._unpacked_to >= self._size and self._crc32 not in (None, self._crc32_so_far):
-            raise OSError("cannot be unpacked: the bytes do not match their CRC-32")
+        self._crc32 = isal_zlib.crc32(self._rest, self._crc32)
+        if self._unpacked_to >= self._size and self._member.crc32 not in (None, self._crc32):
+            raise Damaged("the bytes do not match their CRC-32")

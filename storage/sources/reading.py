@@ -14,8 +14,8 @@ from humwatch.storage.errors import SourceNotFound, SourceUnreadable
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.sources.listing import list_again
-from humwatch.storage.sources.member import Member, ReadProblem, archive_suffix
-from humwatch.storage.sources.tar_archive import names_tar_member, stream_tar
+from humwatch.storage.sources.member import Member, ReadProblem, archive_suffix, is_stream
+from humwatch.storage.sources.tar_archive import names_tar_member, stream_tar, unsparse
 from humwatch.storage.sources.zip_archive import checked, names_zip_member, unzip
 
 MAX_READ_BYTES = 64 << 20
@@ -53,14 +53,15 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
     Raises:
         SourceForbidden, StorageUnavailable: an archive or file cannot be accessed.
         SourceUnreadable: a server serves no byte ranges.
+        PackageMissing: a member is packed in a way that takes an extra.
     """
-    for _, run in groupby(members, key=lambda member: (member.source_uri, member.compression == "gzip_stream")):
+    for _, run in groupby(members, key=lambda member: (member.source_uri, is_stream(member.compression))):
         for readable, same in groupby(run, key=lambda member: member.problem is None):
             group = list(same)
             if not readable:
                 yield from ((member, listed_problem(member)) for member in group)
                 continue
-            batches = [group] if group[0].compression == "gzip_stream" else _batches(group)
+            batches = [group] if is_stream(group[0].compression) else _batches(group)
             for batch in batches:
                 yield from _while_there(batch, max_member_bytes)
 
@@ -68,7 +69,7 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
 def _while_there(batch: list[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
     read = 0
     try:
-        stream = batch[0].compression == "gzip_stream"
+        stream = is_stream(batch[0].compression)
         for pair in _stream(batch) if stream else _read_batch(batch, max_member_bytes):
             read += 1
             yield pair
@@ -191,6 +192,8 @@ def _fetch(fs: AbstractFileSystem, path: str, uri: str, span: _Span) -> dict[Mem
 
 
 def _unpack(data: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    if member.compression == "sparse":
+        return unsparse(data, member)
     if in_tar(member):
         return checked(bytes(data[BLOCKSIZE:]), member)
     return unzip(data, member, max_member_bytes)
@@ -203,9 +206,9 @@ def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadPr
 
 
 def range_of(member: Member) -> tuple[int, int]:
-    """Return what to fetch of an archive: of a tar also the header block before the member, which names it."""
+    """Return what to fetch of an archive: of a tar also the header block before the data, which names the member."""
     start, end = member.byte_start or 0, member.byte_end or 0
-    return (start - BLOCKSIZE if in_tar(member) else start), end
+    return (start - BLOCKSIZE if in_tar(member) and member.compression == "none" else start), end
 
 
 def in_tar(member: Member) -> bool:

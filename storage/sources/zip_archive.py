@@ -10,7 +10,6 @@ from __future__ import annotations
 import stat
 import struct
 import zipfile
-import zlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Collection
@@ -19,7 +18,8 @@ from typing import IO
 from isal import isal_zlib
 
 from humwatch.storage.errors import SourceUnreadable
-from humwatch.storage.reasons import Reason
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.sources.decompression import Damaged, require, unpacking, zip_decompressor
 from humwatch.storage.sources.member import (
     MAX_MANIFEST_BYTES,
     Compression,
@@ -40,7 +40,9 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
 _LONGEST_HEADER = _LOCAL_HEADER.size + 2 * 0xFFFF  # the fixed part, a name and an extra field
 _UTF_8, _CRC_COMES_LATER = 0x800, 0x8
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # traditional, strong, and masked central directory
-_COMPRESSIONS: dict[int, Compression] = {zipfile.ZIP_STORED: "none", zipfile.ZIP_DEFLATED: "deflate"}
+_COMPRESSIONS: dict[int, Compression] = {
+    0: "none", 8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 93: "zstd"
+}  # fmt: skip
 _ONLY_DISK = {0, 0xFFFF}
 _COUNTING_STEP = 1 << 20
 
@@ -68,7 +70,8 @@ def list_zip(file: IO[bytes], uri: str, path: str, extensions: Collection[str], 
                 if is_recording(name, extensions):
                     members.append(_member(info, _next_start(starts, info), uri, path, max_member_bytes))
                 elif is_manifest(name):
-                    manifests.append(_manifest(archive, info, uri, path))
+                    member = _member(info, _next_start(starts, info), uri, path, MAX_MANIFEST_BYTES)
+                    manifests.append(_manifest(file, member))
                 elif not is_by_product(name):
                     ignored[suffix_of(name)] += 1
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, struct.error) as error:
@@ -78,6 +81,8 @@ def list_zip(file: IO[bytes], uri: str, path: str, extensions: Collection[str], 
             # zipfile says "not a zip file" also when the read itself failed, which may be worth a retry.
             raise error.__context__ from None
         raise SourceUnreadable(f"{uri}: not a zip archive that can be read, or cut off ({error})") from error
+    for compression in {member.compression for member in members if member.problem is None}:
+        require(compression, uri)
     return Contents(members, manifests, ignored)
 
 
@@ -89,10 +94,10 @@ def unzip(data: memoryview, member: Member, max_member_bytes: int) -> bytes | Re
     if signature != b"PK\3\4":
         return ReadProblem(Reason.CORRUPT, "there is no zip member where the directory says")
     packed = data[_LOCAL_HEADER.size + name_bytes + extra_bytes :]
-    if member.compression == "deflate":
-        unpacked = _inflate(packed, member.size_bytes, max_member_bytes)
+    if member.compression == "none":
+        unpacked: bytes | ReadProblem = bytes(packed[: member.size_bytes])
     else:
-        unpacked = bytes(packed[: member.size_bytes])
+        unpacked = _decompress(packed, member, max_member_bytes)
     if isinstance(unpacked, ReadProblem):
         return unpacked
     return checked(unpacked, member)
@@ -124,25 +129,24 @@ def checked(data: bytes, member: Member) -> bytes | ReadProblem:
     return data
 
 
-def _inflate(packed: memoryview, size_bytes: int, max_member_bytes: int) -> bytes | ReadProblem:
-    inflater = isal_zlib.decompressobj(-zlib.MAX_WBITS)
+def _decompress(packed: memoryview, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    size_bytes = member.size_bytes
+    decompressor = zip_decompressor(member)
     try:
-        unpacked: bytes = inflater.decompress(packed, size_bytes + 1)
-        total = len(unpacked)
-        if total > size_bytes:
-            # The header lies. Count what is left without keeping it, to tell a bomb from a mistake.
-            while total <= max_member_bytes and not inflater.eof:
-                more = len(inflater.decompress(inflater.unconsumed_tail, _COUNTING_STEP))
-                if not more and not inflater.unconsumed_tail:
+        with unpacking():
+            unpacked = decompressor.decompress(packed, size_bytes + 1)
+            total = len(unpacked)
+            # Where the header lies, what is left is counted without keeping it, to tell a bomb from a mistake.
+            while size_bytes < total <= max_member_bytes and not decompressor.eof:
+                more = len(decompressor.decompress(b"", _COUNTING_STEP))
+                if not more:
                     break
                 total += more
-    except isal_zlib.IsalError as error:  # type: ignore[misc] # its stub declares an instance
+    except Damaged as error:
         return ReadProblem(Reason.CORRUPT, f"cannot be unpacked: {error}")
     if total > max_member_bytes:
         return ReadProblem(Reason.TOO_LARGE, f"unpacks to more than {max_member_bytes} bytes, not to {size_bytes}")
-    if total > size_bytes:
-        return ReadProblem(Reason.CORRUPT, f"unpacks to {total} bytes, not to {size_bytes}")
-    if total < size_bytes and inflater.eof:
+    if total > size_bytes or (total < size_bytes and decompressor.eof):
         return ReadProblem(Reason.CORRUPT, f"unpacks to {total} bytes, not to {size_bytes}")
     return unpacked
 
@@ -186,10 +190,15 @@ def _problem(info: zipfile.ZipInfo, name: str, byte_end: int, max_member_bytes: 
     return None
 
 
-def _manifest(archive: zipfile.ZipFile, info: zipfile.ZipInfo, uri: str, path: str) -> ManifestFile:
-    name = clean_name(info.filename)
-    try:
-        with archive.open(info) as file:
-            return manifest_file(file.read(MAX_MANIFEST_BYTES + 1), f"{uri}/{name}", f"{path}/{name}")
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise SourceUnreadable(f"{uri}: its {name} cannot be read ({error})") from error
+def _manifest(file: IO[bytes], member: Member) -> ManifestFile:
+    uri = f"{member.source_uri}/{member.member}"
+    if member.problem is Reason.EMPTY_FILE:
+        return manifest_file(b"", uri, member.path)
+    if member.problem is not None:
+        raise SourceUnreadable(f"{uri}: cannot be read ({EXPLANATIONS[member.problem]})")
+    start, end = member.byte_start or 0, member.byte_end or 0
+    file.seek(start)
+    data = unzip(memoryview(file.read(end - start)), member, MAX_MANIFEST_BYTES)
+    if isinstance(data, ReadProblem):
+        raise SourceUnreadable(f"{uri}: cannot be read ({data.detail})")
+    return manifest_file(data, uri, member.path)

@@ -15,7 +15,7 @@ from typing import Any
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.naming import digest
 from humwatch.storage.reasons import Reason
-from humwatch.storage.sources import Member, ReadProblem, open_members
+from humwatch.storage.sources import Member, ReadProblem, is_stream, open_members
 from humwatch.tasks.frames import rows_of as frame_rows
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
@@ -107,10 +107,10 @@ def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
     Raises:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
     """
-    alone = [[member] for member in members if member.compression != "gzip_stream"]
+    alone = [[member] for member in members if not is_stream(member.compression)]
     streams: dict[str, list[Member]] = {}
     for member in members:
-        if member.compression == "gzip_stream":
+        if is_stream(member.compression):
             streams.setdefault(member.source_uri, []).append(member)
     found = map_concurrently(_headers_of, [*alone, *streams.values()])
     return {member: header for headers in found for member, header in headers}

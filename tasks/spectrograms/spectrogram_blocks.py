@@ -17,6 +17,7 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.parts import Part, PartStore, read_part
 from humwatch.storage.reasons import Reason
 from humwatch.storage.records import Mark
+from humwatch.storage.sources import is_stream
 from humwatch.storage.tables import HEALTH, create_table, read_table, read_tables
 from humwatch.tasks.plan.keys import spectrogram_key
 from humwatch.tasks.plan.presence import present
@@ -157,7 +158,7 @@ def _stream_of(block: SpectrogramBlock, table: pa.Table) -> str | None:
     rows = table.slice(block.rows.start, len(block.rows))
     archives = set(zip(rows["source_uri"].to_pylist(), rows["compression"].to_pylist(), strict=True))
     uri, compression = archives.pop()
-    return uri if not archives and compression == "gzip_stream" else None
+    return uri if not archives and is_stream(compression) else None
 
 
 def _wanted(block: SpectrogramBlock) -> dict[int, dict[str, Any]]:

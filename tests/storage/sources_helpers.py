@@ -1,15 +1,20 @@
 """Archives made on the spot, and a filesystem that keeps count of every ranged request."""
 
 import io
+import lzma
 import struct
 import tarfile
 import zipfile
+import zlib
 from typing import ClassVar
 
 import fsspec
+import inflate64
 from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile
+
+from humwatch.storage.sources.decompression import zstd
 
 EXTENSIONS = ("wav", "flac")
 LIMIT = 1 << 20
@@ -27,6 +32,43 @@ def zip_bytes(files, method=zipfile.ZIP_STORED, *, zip64=False):
     return buffer.getvalue()
 
 
+def deflate64(data):
+    deflater = inflate64.Deflater()
+    return deflater.deflate(data) + deflater.flush()
+
+
+def lzma_without_end_mark(data):
+    """As 7-Zip packs; `lzma` writes an end mark. The first chunk of LZMA2 holds such data."""
+    chunk = lzma.compress(data, lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": 1 << 20}])
+    assert chunk[0] >= 0xE0
+    packed_bytes = int.from_bytes(chunk[3:5], "big") + 1
+    return struct.pack("<2BHBI", 19, 0, 5, chunk[5], 1 << 20) + chunk[6 : 6 + packed_bytes]
+
+
+def zip_by(files, method, pack):
+    """Zip `files` by a method that `zipfile` may not know; `pack` packs one."""
+    local, central = b"", b""
+    for name, data in files.items():
+        packed = pack(data)
+        fields = struct.pack("<5H3I2H", 63, 0, method, 0, 33, zlib.crc32(data), len(packed), len(data), len(name), 0)
+        central += b"PK\1\2" + struct.pack("<H", 63) + fields + struct.pack("<3H2I", 0, 0, 0, 0, len(local))
+        central += name.encode()
+        local += b"PK\3\4" + fields + name.encode() + packed
+    count = len(files)
+    return local + central + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, len(central), len(local), 0)
+
+
+ZIPS = {
+    "stored": zip_bytes,
+    "deflated": lambda files: zip_bytes(files, zipfile.ZIP_DEFLATED),
+    "deflate64": lambda files: zip_by(files, 9, deflate64),
+    "bzip2": lambda files: zip_bytes(files, zipfile.ZIP_BZIP2),
+    "lzma": lambda files: zip_bytes(files, zipfile.ZIP_LZMA),
+    "zstd": lambda files: zip_by(files, 93, zstd.compress),
+}
+"""What makes a zip archive of files, by the method."""
+
+
 def tar_bytes(files, mode="w", mtime=1_700_000_000):
     """Tar `files`; a value may be a ready `tarfile.TarInfo` instead of bytes."""
     buffer = io.BytesIO()
@@ -39,6 +81,20 @@ def tar_bytes(files, mode="w", mtime=1_700_000_000):
             info.size, info.mtime = len(data), mtime
             archive.addfile(info, io.BytesIO(data))
     return buffer.getvalue()
+
+
+STREAMED = {
+    "x.tar.gz": lambda files: tar_bytes(files, "w:gz"),
+    "x.tgz": lambda files: tar_bytes(files, "w:gz"),
+    "x.tar.bz2": lambda files: tar_bytes(files, "w:bz2"),
+    "x.tbz2": lambda files: tar_bytes(files, "w:bz2"),
+    "x.tbz": lambda files: tar_bytes(files, "w:bz2"),
+    "x.tar.xz": lambda files: tar_bytes(files, "w:xz"),
+    "x.txz": lambda files: tar_bytes(files, "w:xz"),
+    "x.tar.zst": lambda files: zstd.compress(tar_bytes(files)),
+    "x.tzst": lambda files: zstd.compress(tar_bytes(files)),
+}
+"""What makes a compressed tar of files, by the name it should have."""
 
 
 def patch_central(archive, **fields):
