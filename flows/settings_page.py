@@ -57,7 +57,7 @@ def _type(schema: dict[str, object]) -> str:
         return f"list of {_type(items)}" if isinstance(items, dict) else "list"
     if "const" in schema:
         return f"`{schema['const']}`"
-    return str(schema.get("type", "text")).replace("string", "text")
+    return {"string": "text", "object": "table"}.get(str(schema.get("type", "string")), str(schema.get("type")))
 
 
 if __name__ == "__main__":

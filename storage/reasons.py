@@ -15,6 +15,8 @@ class Reason(StrEnum):
     UNCLEAR_MACHINE = "unclear_machine"
     OTHER_CHANNELS = "other_channels"
     NOT_IN_MANIFEST = "not_in_manifest"
+    MIXED_MACHINES = "mixed_machines"
+    NO_LAYOUT = "no_layout"
     ENCRYPTED = "encrypted"
     UNSUPPORTED_COMPRESSION = "unsupported_compression"
     TOO_LARGE = "too_large"
@@ -42,7 +44,9 @@ EXPLANATIONS: dict[Reason, str] = {
     "symbolic link, a device, a hard link to what the archive does not hold",
     Reason.DUPLICATE_NAME: "a recording of the same name was listed before it",
     Reason.CONFLICTING_NAMES: "two parts of the name or the manifest contradict each other",
-    Reason.UNCLEAR_MACHINE: "its machine would be called like a date or a key: see ingest.name_pattern",
+    Reason.UNCLEAR_MACHINE: "its machine would be called like a date or a key: see ingest.layout",
+    Reason.MIXED_MACHINES: "another folder has a machine of the same name: say in ingest.layout whose {site} it is",
+    Reason.NO_LAYOUT: "its path has none of the layouts of ingest.layout",
     Reason.NOT_IN_MANIFEST: "a manifest names the machines there and has no row for it, nor do its names tell an ID",
     Reason.OTHER_CHANNELS: "it has another number of channels than most of its machine's, each of which is a machine",
     Reason.ENCRYPTED: "the archive member is encrypted",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from datetime import date
 from typing import Annotated, Literal, get_args
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -37,7 +38,29 @@ class IngestSettings(Section):
     name_pattern: str | None = Field(
         default=None,
         description="Regular expression searched in `SOURCE/path/name`; named groups site, machine_type, "
-        "machine_id, batch, condition, domain, label, split, recorded_at, index fill these columns.",
+        "machine_id, batch, condition, domain, label, split, recorded_at, channel, attributes, index fill these "
+        "columns.",
+    )
+    layout: tuple[str, ...] = Field(
+        default=(),
+        description="Templates of the end of a path, the first that fits: "
+        "`{site}/{machine_id}/{recorded_at:%Y/%m/%d}/{}.wav`. A recording that none fits is rejected.",
+    )
+    time_zone: str = Field(default="UTC", description="IANA zone of times that say none: `Europe/Oslo`.")
+    day_begins: str = Field(
+        default="00:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Local time before which a recording belongs to the night of the day before (a shift's morning: "
+        "`06:00`). The date of a folder comes first.",
+    )
+    times_in_files: bool = Field(
+        default=False, description="Read the time of recording from the file itself where its name has none."
+    )
+    hex_seconds: bool = Field(
+        default=False, description="Names of eight hexadecimal digits are times, as older AudioMoths wrote them."
+    )
+    label_words: dict[str, Literal["normal", "abnormal"]] = Field(
+        default={}, description='Further words for labels, in any case: `{gut = "normal", defekt = "abnormal"}`.'
     )
     extensions: tuple[str, ...] = Field(
         default=(
@@ -58,6 +81,27 @@ class IngestSettings(Section):
     max_rejected_fraction: float = Field(
         default=0.05, ge=0, le=1, description="Above this share of rejected recordings a run exits with status 3."
     )
+
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _one_template_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _zone_is_known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{value!r} is no IANA time zone such as Europe/Oslo or UTC") from error
+        return value
+
+    @field_validator("label_words")
+    @classmethod
+    def _words_can_be_names(cls, value: dict[str, str]) -> dict[str, str]:
+        if bad := [word for word in value if not word.strip() or "/" in word]:
+            raise ValueError(f"{bad[0]!r} cannot be the name of a folder")
+        return value
 
     @model_validator(mode="after")
     def _clips_are_shorter_than_what_is_cut(self) -> IngestSettings:

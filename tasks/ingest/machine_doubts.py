@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from humwatch.storage.sources import archive_suffix
-from humwatch.tasks.ingest.names import LABEL_WORDS
+from humwatch.tasks.ingest.recording_facts import LABEL_WORDS
 from humwatch.tasks.ingest.wording import SAY_THE_LAYOUT, Doubt, counted, some
 from humwatch.tasks.plan.times import date_of, strip_dates
 

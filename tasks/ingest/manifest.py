@@ -5,7 +5,6 @@ Here: which row speaks of which recording, what then is known of it, and which r
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,7 +15,10 @@ from typing import Any
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member, archive_suffix
 from humwatch.tasks.ingest.manifest_rows import Manifest, read_manifest
-from humwatch.tasks.ingest.names import FACT_NAMES, Facts, read_name
+from humwatch.tasks.ingest.mixed_machines import refuse_mixed
+from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.names import read_name
+from humwatch.tasks.ingest.recording_facts import FACT_NAMES, Facts
 
 _EXAMPLES = 3
 
@@ -105,13 +107,13 @@ def findings_of(uses: Iterable[ManifestUse]) -> tuple[ManifestFindings, ...]:
 
 
 def read_facts(
-    members: Sequence[Member], manifests: Sequence[ManifestFile], name_pattern: re.Pattern[str] | None
+    members: Sequence[Member], manifests: Sequence[ManifestFile], rules: NameRules
 ) -> tuple[list[Facts], tuple[ManifestUse, ...]]:
     """Return the facts of every member of a listing, in order, and how each manifest fits it.
 
-    A manifest's word counts before the pattern's, and that before names. A row speaks of the recording at its path
-    below the manifest's folder or archive, else of those with that name inside an archive, else of the one with that
-    base name. Rows and recordings that are left then are compared without regard to case and Unicode form. Rows that
+    A manifest's word counts before a layout's, the pattern's and names, in this order. A row speaks of the recording at
+    its path below the manifest's folder or archive, else of those with that name inside an archive, else of the one
+    with that base name. Rows and recordings left then are compared without regard to case and Unicode form. Rows that
     disagree, and rows or recordings that cannot be told apart, make CONFLICTING_NAMES. Columns that are no facts
     become attributes: `operator=Kim; shift=2`.
 
@@ -121,7 +123,7 @@ def read_facts(
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
-    matches = [_match(read_manifest(one.text, one.uri, one.prefix), members) for one in manifests]
+    matches = [_match(read_manifest(one.text, one.uri, one.prefix, rules.conventions), members) for one in manifests]
     facts = []
     for index, member in enumerate(members):
         given: dict[str, Any] = {}
@@ -130,14 +132,16 @@ def read_facts(
             row = match.row(index)
             conflict |= any(given.get(name, value) != value for name, value in row.items())
             given.update(row)
-        known = read_name(member.path, name_pattern, {name: given[name] for name in FACT_NAMES if name in given})
+        known = read_name(member.path, rules, {name: given[name] for name in FACT_NAMES if name in given})
+        if member.problem:
+            known = replace(known, above=None)  # it cannot mix up others
         others = [f"{name}={value}" for name, value in given.items() if name not in FACT_NAMES]
         known = replace(known, attributes="; ".join(filter(None, [known.attributes, *others])) or None)
         facts.append(replace(known, problem=Reason.CONFLICTING_NAMES) if conflict else known)
     named = {index for match in matches for index in (*match.row_of, *match.unclear)}
     left = [index for index in range(len(members)) if index not in named]
     _reject_unnamed(facts, matches, left)
-    return facts, tuple(_use(match, members, left) for match in matches)
+    return refuse_mixed(facts), tuple(_use(match, members, left) for match in matches)
 
 
 @dataclass(frozen=True)

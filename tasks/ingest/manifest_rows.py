@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from humwatch.storage.errors import BadConfiguration
-from humwatch.tasks.ingest.names import FACT_NAMES, checked_facts
+from humwatch.tasks.ingest.recording_facts import FACT_NAMES, USUAL, Conventions, checked_facts
 
 PATH_COLUMNS = ("path", "file", "filename", "file_name", "filepath", "file_path")
 """What the column with a recording's path may be called."""
@@ -45,7 +45,7 @@ class Manifest:
         return any("machine_type" in row or "machine_id" in row for row in self.rows.values())
 
 
-def read_manifest(text: str, where: str, prefix: str = "") -> Manifest:
+def read_manifest(text: str, where: str, prefix: str = "", conventions: Conventions = USUAL) -> Manifest:
     """Parse a manifest: a column of `PATH_COLUMNS`, any of `FACT_NAMES`, and others; an empty cell says nothing.
 
     Names of columns are the same in any case and with spaces or dashes for underscores; columns without a name and
@@ -57,6 +57,7 @@ def read_manifest(text: str, where: str, prefix: str = "") -> Manifest:
         text: CSV with a header line.
         where: the manifest's URI, for messages.
         prefix: what its paths are relative to.
+        conventions: how it writes times and labels.
 
     Raises:
         BadConfiguration: no column for the path or two, a column twice, a ragged line, or a value its column cannot
@@ -76,7 +77,7 @@ def read_manifest(text: str, where: str, prefix: str = "") -> Manifest:
         path = _normal(texts.pop("path"))
         if not path:
             raise BadConfiguration(f"{at}: has no path")
-        said = _said(texts, at)
+        said = _said(texts, at, conventions)
         if rows.setdefault(path, said) != said:
             contradictory.add(path)
     return Manifest(
@@ -139,13 +140,13 @@ def _folded(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().casefold())
 
 
-def _said(texts: Mapping[str, str], at: str) -> dict[str, Any]:
+def _said(texts: Mapping[str, str], at: str, conventions: Conventions) -> dict[str, Any]:
     """Return what a row says beside its path."""
     facts = {name: text for name, text in texts.items() if name in FACT_NAMES}
     if label := _LABEL_NUMBERS.get(facts.get("label", "")):
         facts["label"] = label
     others = {name: text for name, text in texts.items() if name not in FACT_NAMES and text}
-    return {**checked_facts(facts, at), **others}
+    return {**checked_facts(facts, at, conventions), **others}
 
 
 def _normal(path: str) -> str:

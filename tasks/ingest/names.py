@@ -1,9 +1,14 @@
-"""Facts from the names of folders, archives and files; what a manifest or the configured expression says wins.
+"""Facts from the names of folders, archives and files, by rules for what plants, recorders and data sets write.
+
+What is said outright comes first: a manifest, then a layout (`humwatch.tasks.ingest.layout`), then the configured
+expression. The rules find the rest.
 
 A night is a date in a folder's or archive's name, a date that consecutive folders spell (`2026/11/21`, `2026-11/21`),
 or one of Hive's keys (`year=2026/month=11/day=21`, `dt=2026-11-21`); where folders have none, and neither a condition
 nor a split stands for the batch, it is the date in the file's name. Hive's keys `machine=`, `type=`, `site=` and their
-like name the machine. A machine that would be called like a year, a month, a day or a Hive key is refused.
+like name the machine. A machine that would be called like a year, a month, a day or a Hive key is refused. Folders and
+archives called like a week, month or quarter, archives called like a part of something, and the folders that recorders
+make for each take (`ZOOM0001`) name no machine.
 
 File names of DCASE Task 2, 2020 to 2025, as its data set pages give them; MIMII puts the condition (signal-to-noise
 ratio) into archive names (`-6_dB_fan.zip`), Zenodo record 3384388.
@@ -13,33 +18,33 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import archive_suffix
-from humwatch.tasks.plan.times import date_of, date_of_folders, parse_time, strip_dates, time_of
+from humwatch.tasks.ingest.layout import folders_and_name
+from humwatch.tasks.ingest.name_rules import DEFAULT_RULES, NameRules
+from humwatch.tasks.ingest.recording_facts import CONDITION, FACT_NAMES, Facts, Origin, checked, normal_condition
+from humwatch.tasks.plan.times import date_of, date_of_folders, strip_dates, text_before_time, time_of
 
-FACT_NAMES = (
-    "site", "machine_type", "machine_id", "batch", "condition",
-    "domain", "label", "split", "recorded_at", "attributes",
-)  # fmt: skip
-"""Columns of a manifest and, with `index`, named groups of a name pattern."""
-
-LABEL_WORDS = {
-    **dict.fromkeys(("normal", "ok", "good", "healthy"), "normal"),
-    **dict.fromkeys(("abnormal", "anomaly", "anomalous", "anomalies", "ng", "nok", "bad", "faulty"), "abnormal"),
-}
-"""What folders, file names, manifests and name patterns call a label, in lower case."""
-_CHOICES = {"domain": ("source", "target"), "split": ("train", "test", "supplemental")}
-
-_CONDITION = re.compile(r"(-?)(?<![a-z0-9.])(\d+(?:\.\d+)?)_?dB(?![a-z0-9])", re.IGNORECASE)
 _SPLIT_FOLDER = re.compile(r"(?:(?P<domain>source|target)_)?(?P<split>train|test|supplemental)", re.IGNORECASE)
-_PASSED_FOLDER = re.compile(r".*_data", re.IGNORECASE)
+# Folders that name nothing: of data sets, and of the takes of Zoom and Tascam recorders.
+_PASSED_FOLDER = re.compile(r".*_data|(?:zoom|tascam_)\d{4}|folder\d\d", re.IGNORECASE)
+_YEAR = r"(?:19|20)\d\d"
+# A week, a month, a quarter, which are no machines; and a part of something, which as an archive is none.
+_MONTH = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
+)
+_PERIOD = re.compile(
+    rf"(?:{_YEAR}[-_ ]?)?(?:(?:week|wk|kw|cw|month|quarter)[-_ ]?\d{{1,2}}|{_MONTH})(?:[-_ ]?{_YEAR})?"
+    rf"|{_YEAR}[-_ ]?[wq]\d{{1,2}}",
+    re.IGNORECASE,
+)
+_PART = re.compile(r"(?:part|batch|chunk|vol(?:ume)?|dis[kc]|card|night|day|shift|w|q)[-_ ]?\d+", re.IGNORECASE)
 _NUMBERED_ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 _LOOKS_LIKE_ID = re.compile(r".*\d[a-z]?", re.IGNORECASE)
 _DCASE_NAMES = (
@@ -50,7 +55,14 @@ _DCASE_NAMES = (
     ),
     re.compile(r"(?:(?P<label>normal|anomaly)_)?(?P<machine_id>id_\d+)_\d+", re.IGNORECASE),
 )
-_LABEL_NAME = re.compile(rf"(?P<label>{'|'.join(LABEL_WORDS)})(?:[_-]?\d+)?", re.IGNORECASE)
+# What stands before a time and names a machine; 16 digits are the number of an AudioMoth.
+_MACHINE_BEFORE_TIME = re.compile(rf"{_LOOKS_LIKE_ID.pattern}|[0-9A-F]{{16}}", re.IGNORECASE)
+# What recorders and people call a take, and so no machine.
+_TAKE = re.compile(
+    r"(?:take|rec|recording|file|track|audio|sound|test|sample|clip|ch|channel|mic|zoom|tascam)[-_ ]?\d*[a-z]?",
+    re.IGNORECASE,
+)
+_FIRST_HEX_SECONDS = int(datetime(2010, 1, 1, tzinfo=UTC).timestamp())  # years before AudioMoths; no MIMII index
 _REPEAT = re.compile(r"#\d+$")
 
 _HIVE = re.compile(r"(?P<key>[A-Za-z_]+)=(?P<value>.+)")
@@ -64,47 +76,6 @@ _HIVE_FACTS = {
 # What no machine is called: a year, a year and month, a date that can be read two ways, a key of Hive.
 _NO_ID = re.compile(r"(?:19|20)\d\d|(?:19|20)\d\d[-_.]\d\d?|\d{1,2}[-_.]\d{1,2}[-_.]\d{4}|\w+=.*")
 _NO_TYPE = re.compile(rf"\d{{1,2}}|{_NO_ID.pattern}")  # nor a type like a month or a day
-
-
-class Origin(StrEnum):
-    """Which rule said a fact; the value is what `humwatch inspect` shows."""
-
-    MANIFEST = "manifest"
-    NAME_PATTERN = "name_pattern"
-    HIVE_KEY = "Hive key"
-    FOLDER_DATE = "folder date"
-    FOLDER = "folder"
-    ARCHIVE_NAME = "archive name"
-    DCASE_NAME = "DCASE name"
-    FILE_NAME = "file name"
-    DEFAULT = "default"
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of a recording before it is opened.
-
-    Attributes:
-        machine_type: "unknown" when no folder or archive names it; machine_id: "all" when the type has no IDs.
-        batch: date, else condition, else the split of DCASE names, else "all".
-        condition: normal form `-6_dB`, or as given; label: normal | abnormal | None; domain: source | target | None.
-        split: train | test | supplemental (neither) | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
-        problem: CONFLICTING_NAMES when two sources of truth disagree, UNCLEAR_MACHINE when its name is none.
-        origins: which rule said it, for each of the facts above that is not None.
-    """
-
-    site: str | None
-    machine_type: str
-    machine_id: str
-    batch: str
-    condition: str | None
-    domain: str | None
-    label: str | None
-    split: str | None
-    recorded_at: datetime | None
-    attributes: str | None
-    problem: Reason | None
-    origins: Mapping[str, Origin]
 
 
 class _Claim(NamedTuple):
@@ -124,104 +95,78 @@ class _Folder(NamedTuple):
     origin: Origin
 
 
-def compile_pattern(name_pattern: str | None) -> re.Pattern[str] | None:
-    """Return the configured expression, ready for `read_name`.
-
-    Raises:
-        BadConfiguration: it is no regular expression, or has a group that is no fact.
-    """
-    if name_pattern is None:
-        return None
-    try:
-        pattern = re.compile(name_pattern)
-    except re.error as error:
-        raise BadConfiguration(f"ingest.name_pattern is not a regular expression: {error}") from error
-    allowed = {*FACT_NAMES, "index"}
-    if unknown := sorted(pattern.groupindex.keys() - allowed):
-        raise BadConfiguration(
-            f"ingest.name_pattern has unknown groups {', '.join(unknown)}; known are {', '.join(sorted(allowed))}"
-        )
-    return pattern
+_MACHINE = {"site", "machine_type", "machine_id"}
+_DEFAULTS = {
+    "machine_type": _Claim("unknown", Origin.DEFAULT),
+    "machine_id": _Claim("all", Origin.DEFAULT),
+    "batch": _Claim("all", Origin.DEFAULT),
+}
 
 
-def checked_facts(texts: Mapping[str, str | None], where: str) -> dict[str, Any]:
-    """Return facts given as text in the form `Facts` has them; empty texts say nothing, the label `unknown` says None.
-
-    Raises:
-        BadConfiguration: a value is not one the column can have; `where` begins the message.
-    """
-    facts: dict[str, Any] = {}
-    for name, text in texts.items():
-        value = (text or "").strip()
-        if not value:
-            continue
-        try:
-            facts[name] = _checked(name, value)
-        except (KeyError, ValueError) as error:
-            raise BadConfiguration(f"{where}: {value!r} is no {name}") from error
-    return facts
-
-
-def read_name(path: str, name_pattern: re.Pattern[str] | None = None, given: Mapping[str, Any] | None = None) -> Facts:
+def read_name(path: str, rules: NameRules = DEFAULT_RULES, given: Mapping[str, Any] | None = None) -> Facts:
     """Return what a recording's path says (`humwatch.storage.sources.Member.path`: SOURCE's name, folders, file name).
 
     Args:
         path: with forward slashes.
-        name_pattern: searched in the path; its named groups win over what the rules below it find.
+        rules: of the settings; what its layouts and pattern say wins over the rules of this module.
         given: facts that win over everything else (a manifest's), in the form of `checked_facts`.
 
     Raises:
         BadConfiguration: the pattern caught a value its group cannot have.
     """
     path = _REPEAT.sub("", path)
-    stated = {name: _Claim(value, Origin.NAME_PATTERN) for name, value in _pattern_facts(path, name_pattern).items()}
-    stated |= {name: _Claim(value, Origin.MANIFEST) for name, value in (given or {}).items()}
-    *parents, file_name = [part for part in path.split("/") if part not in {"", ".", ".."}]
+    *parents, file_name = folders_and_name(path)
+    source = _folder(parents[0]).name if parents else ""
+    laid_out = rules.by_layout(path)
+    stated = _claims(rules.by_pattern(path), Origin.NAME_PATTERN)
+    stated |= _claims(laid_out or {}, Origin.LAYOUT) | _claims(given or {}, Origin.MANIFEST)
+    if rules.layouts and laid_out is None and not _MACHINE & (given or {}).keys():
+        return _facts({name: claim for name, claim in stated.items() if name not in _MACHINE}, Reason.NO_LAYOUT)
     stem = file_name.rpartition(".")[0] or file_name
     claims: _Claims = defaultdict(list)
     parents, hive = _without_hive(parents)
     parents, spread = _without_spread_date(parents)
-    chain: list[_Folder] = []
-    for parent in parents:
-        folder = _folder(parent, claims)
-        if folder.name and not _claims_of_folder(folder, claims):
-            chain.append(folder)
+    chain = _machine_folders(parents, rules, claims)
     dcase = next((match for regex in _DCASE_NAMES if (match := regex.fullmatch(stem))), None)
     machine_type, folder_id = _machine(chain, dcase["machine_id"] if dcase else None)
     claims["machine_type"] += [machine_type] if machine_type else []
     claims["machine_id"] += [folder_id] if folder_id else []
-    _claims_of_file(stem, dcase, claims)
-    found = {name: values[-1] for name, values in claims.items() if values} | hive | stated
-    if "recorded_at" not in found and (time := time_of(stem)):
-        found["recorded_at"] = _Claim(time, Origin.FILE_NAME)
-    found.setdefault("machine_type", _Claim("unknown", Origin.DEFAULT))
-    found.setdefault("machine_id", _Claim("all", Origin.DEFAULT))
+    _claims_of_file(stem, dcase, rules, claims)
+    settled = {*stated, *(_MACHINE if laid_out and _MACHINE & laid_out.keys() else ())}
+    disagree = any(len({claim.value for claim in said}) > 1 for name, said in claims.items() if name not in settled)
+    found = {name: said[-1] for name, said in claims.items() if said} | hive
+    found = {name: claim for name, claim in found.items() if name not in settled} | stated
     if "batch" not in found:
         stand_ins = ("condition", "split") if dcase else ("condition",)
-        found["batch"] = _batch(parents, spread, [found[name] for name in stand_ins if name in found], stem, found)
-    disagree = any(len({claim.value for claim in values}) > 1 for name, values in claims.items() if name not in stated)
-    unclear = ("machine_type" not in stated and _NO_TYPE.fullmatch(found["machine_type"].value)) or (
-        "machine_id" not in stated and _NO_ID.fullmatch(found["machine_id"].value)
-    )
-    values: dict[str, Any] = {name: found[name].value if name in found else None for name in FACT_NAMES}
-    return Facts(
-        **values,
-        problem=Reason.CONFLICTING_NAMES if disagree else Reason.UNCLEAR_MACHINE if unclear else None,
-        origins={name: found[name].origin for name in FACT_NAMES if name in found and found[name].value is not None},
-    )
+        night = _folder_date(parents, spread) or next((found[name] for name in stand_ins if name in found), None)
+        found["batch"] = night or _file_date(stem, found.get("recorded_at"), rules) or _DEFAULTS["batch"]
+    facts = _facts(found, Reason.CONFLICTING_NAMES if disagree else None)
+    if facts.problem is None and _is_unclear(facts, settled):
+        return replace(facts, problem=Reason.UNCLEAR_MACHINE)
+    from_folders = not (dcase or _MACHINE & {*settled, *hive})
+    return replace(facts, above=_above(chain, {source, facts.machine_type, facts.machine_id}) if from_folders else None)
 
 
-def file_key(path: str, name_pattern: re.Pattern[str] | None = None) -> str:
+def with_time_of_file(facts: Facts, recorded_at: datetime, rules: NameRules) -> Facts:
+    """Return the facts with the time that stands in the file itself, and its night, where names say none."""
+    if facts.recorded_at is not None:
+        return facts
+    found: dict[str, Any] = {"recorded_at": recorded_at}
+    if facts.origins["batch"] is Origin.DEFAULT:
+        found["batch"] = rules.conventions.clock.night_of(recorded_at)
+    return replace(facts, **found, origins={**facts.origins, **dict.fromkeys(found, Origin.FILE_CONTENT)})
+
+
+def file_key(path: str, rules: NameRules = DEFAULT_RULES) -> str:
     """Return what identifies the same take under several conditions: `fan/id_00/normal/00000000.wav`.
 
-    That is the path below the innermost archive without its conditions; where the pattern has a group `index`, the
-    machine, label and index instead.
+    That is the path below the innermost archive without its conditions; where the layout or the pattern has an `index`,
+    the machine, label and index instead.
     """
     path = _REPEAT.sub("", path)
-    match = name_pattern.search(path) if name_pattern and "index" in name_pattern.groupindex else None
-    if match and match["index"]:
-        facts = read_name(path, name_pattern)
-        return "/".join(filter(None, (facts.machine_type, facts.machine_id, facts.label, match["index"])))
+    if index := rules.index_of(path):
+        facts = read_name(path, rules)
+        return "/".join(filter(None, (facts.machine_type, facts.machine_id, facts.label, index)))
     *parents, file_name = path.split("/")
     inner: list[str] = []
     for parent in parents:
@@ -229,7 +174,26 @@ def file_key(path: str, name_pattern: re.Pattern[str] | None = None) -> str:
     return "/".join([*filter(None, inner), file_name])
 
 
-def _without_hive(parents: list[str]) -> tuple[list[str], dict[str, _Claim]]:
+def _claims(values: Mapping[str, Any], origin: Origin) -> dict[str, _Claim]:
+    return {name: _Claim(value, origin) for name, value in values.items()}
+
+
+def _facts(found: Mapping[str, _Claim], problem: Reason | None) -> Facts:
+    found = {**_DEFAULTS, **found}
+    values: dict[str, Any] = {name: found[name].value if name in found else None for name in FACT_NAMES}
+    origins = {name: found[name].origin for name in FACT_NAMES if values[name] is not None}
+    return Facts(**values, problem=problem, origins=origins)
+
+
+def _is_unclear(facts: Facts, settled: Collection[str]) -> bool:
+    """Whether rules would call a machine what none is called."""
+    return bool(
+        ("machine_type" not in settled and _NO_TYPE.fullmatch(facts.machine_type))
+        or ("machine_id" not in settled and _NO_ID.fullmatch(facts.machine_id))
+    )
+
+
+def _without_hive(parents: Sequence[str]) -> tuple[list[str], dict[str, _Claim]]:
     """Return the folders that are no `key=value` of Hive, and what those say: facts, a date as `batch`."""
     found = {part: (match["key"].lower(), match["value"]) for part in parents if (match := _HIVE.fullmatch(part))}
     keys = dict(found.values())
@@ -251,39 +215,67 @@ def _without_spread_date(parents: list[str]) -> tuple[list[str], str | None]:
     return parents, None
 
 
-def _batch(
-    parents: Sequence[str], spread: str | None, stand_ins: Sequence[_Claim], stem: str, found: Mapping[str, _Claim]
-) -> _Claim:
-    """Return the folders' date, else what stands in for a night, else the date of the file's name, else "all"."""
+def _folder_date(parents: Sequence[str], spread: str | None) -> _Claim | None:
     date = spread or next((date for parent in reversed(parents) if (date := date_of(parent))), None)
-    if date:
-        return _Claim(date, Origin.FOLDER_DATE)
-    if claim := next((claim for claim in stand_ins if claim.value), None):
-        return claim
-    if recorded := found.get("recorded_at"):
-        return _Claim(recorded.value.date().isoformat(), recorded.origin)
+    return _Claim(date, Origin.FOLDER_DATE) if date else None
+
+
+def _file_date(stem: str, recorded_at: _Claim | None, rules: NameRules) -> _Claim | None:
+    """Return the night of the time of recording, else the date in the file's name."""
+    if recorded_at:
+        return _Claim(rules.conventions.clock.night_of(recorded_at.value), recorded_at.origin)
     date = date_of(stem)
-    return _Claim(date, Origin.FILE_NAME) if date else _Claim("all", Origin.DEFAULT)
+    return _Claim(date, Origin.FILE_NAME) if date else None
 
 
-def _folder(parent: str, claims: _Claims) -> _Folder:
-    suffix = archive_suffix(parent)
-    name = parent.removesuffix(suffix)
-    origin = Origin.ARCHIVE_NAME if suffix else Origin.FOLDER
-    claims["condition"] += [_Claim(_condition(match), origin) for match in _CONDITION.finditer(name)]
+def _machine_folders(parents: Sequence[str], rules: NameRules, claims: _Claims) -> list[_Folder]:
+    """Return the folders and archives that can name a machine; what the others say goes to `claims`."""
+    folders = []
+    for parent in parents:
+        folder = _folder(parent)
+        claims["condition"] += [
+            _Claim(normal_condition(match), folder.origin) for match in CONDITION.finditer(_without_suffix(parent))
+        ]
+        if folder.name and not _claims_of_folder(folder, rules, claims):
+            folders.append(folder)
+    parts = [folder for folder in folders[:-1] if folder.origin is Origin.ARCHIVE_NAME and _PART.fullmatch(folder.name)]
+    return [folder for folder in folders if folder not in parts]
+
+
+def _folder(parent: str) -> _Folder:
+    name = _without_suffix(parent)
+    origin = Origin.FOLDER if name == parent else Origin.ARCHIVE_NAME
     return _Folder(_tidied(strip_dates(_strip_conditions(name)), name), origin)
 
 
-def _claims_of_folder(folder: _Folder, claims: _Claims) -> bool:
-    """Take label, split and domain from a folder that says nothing else; whether it is such a folder."""
-    if label := LABEL_WORDS.get(folder.name.lower()):
+def _without_suffix(parent: str) -> str:
+    return parent.removesuffix(archive_suffix(parent))
+
+
+def _claims_of_folder(folder: _Folder, rules: NameRules, claims: _Claims) -> bool:
+    """Take label, split and domain from a folder that says nothing else; whether it names no machine."""
+    if label := rules.conventions.label_words.get(folder.name.lower()):
         claims["label"].append(_Claim(label, folder.origin))
         return True
     if split := _SPLIT_FOLDER.fullmatch(folder.name):
         for key, value in split.groupdict().items():
             claims[key] += [_Claim(value.lower(), folder.origin)] if value else []
         return True
-    return _PASSED_FOLDER.fullmatch(folder.name) is not None
+    return bool(_PASSED_FOLDER.fullmatch(folder.name) or _PERIOD.fullmatch(folder.name))
+
+
+def _above(chain: Sequence[_Folder], known: Collection[str]) -> str:
+    """Return the folders that name neither what is known nor a time or part, such as `plantA`.
+
+    Numbered IDs are those of data sets, whose archives are parts of one.
+    """
+    numbered = any(_NUMBERED_ID.fullmatch(name) for name in known)
+    names = [folder.name for folder in chain if not (numbered and folder.origin is Origin.ARCHIVE_NAME)]
+    dated = any(re.fullmatch(_YEAR, name) for name in names)
+    meaningless = _NO_TYPE if dated else _NO_ID
+    return "/".join(
+        name for name in names if not (name in known or _PART.fullmatch(name) or meaningless.fullmatch(name))
+    )
 
 
 def _machine(chain: Sequence[_Folder], file_id: str | None) -> tuple[_Claim | None, _Claim | None]:
@@ -306,41 +298,34 @@ def _machine(chain: Sequence[_Folder], file_id: str | None) -> tuple[_Claim | No
     return archive, inner[0]
 
 
-def _claims_of_file(stem: str, dcase: re.Match[str] | None, claims: _Claims) -> None:
-    """Take what a name of DCASE or MIMII says, or one that is a label and perhaps a number."""
-    name = dcase or _LABEL_NAME.fullmatch(stem)
+def _claims_of_file(stem: str, dcase: re.Match[str] | None, rules: NameRules, claims: _Claims) -> None:
+    """Take what a name of DCASE or MIMII says, or one that is a label and perhaps a number, and the time."""
+    name = dcase or rules.label_name.fullmatch(stem)
     origin = Origin.DCASE_NAME if dcase else Origin.FILE_NAME
     for key, value in (name.groupdict() if name else {}).items():
         if value:
-            claims[key].append(_Claim(_checked(key, value), origin))
+            claims[key].append(_Claim(checked(key, value, rules.conventions), origin))
+    recorded_at = time_of(stem, rules.conventions.clock) or (_hex_seconds(stem) if rules.hex_seconds else None)
+    if recorded_at:
+        claims["recorded_at"].append(_Claim(recorded_at, Origin.FILE_NAME))
+    if not claims["machine_id"] and (machine := _machine_before_time(stem)):
+        claims["machine_id"].append(_Claim(machine, Origin.FILE_NAME))
 
 
-def _pattern_facts(path: str, name_pattern: re.Pattern[str] | None) -> dict[str, Any]:
-    match = name_pattern.search(path) if name_pattern else None
-    if not match:
-        return {}
-    groups = {name: text for name, text in match.groupdict().items() if name != "index"}
-    return checked_facts(groups, f"ingest.name_pattern on {path}")
+def _machine_before_time(stem: str) -> str | None:
+    """Return `pump_03` of `pump_03_2026-11-01T01-00-00`; None where that is no machine's name."""
+    name = text_before_time(stem)
+    return name if name and _MACHINE_BEFORE_TIME.fullmatch(name) and not _TAKE.fullmatch(name) else None
 
 
-def _checked(name: str, value: str) -> str | datetime | None:
-    if name == "label":
-        return None if value.lower() == "unknown" else LABEL_WORDS[value.lower()]
-    if name in _CHOICES:
-        return _CHOICES[name][_CHOICES[name].index(value.lower())]
-    if name == "recorded_at":
-        return parse_time(value)
-    if name == "condition" and (match := _CONDITION.fullmatch(value)):
-        return _condition(match)
-    return value
-
-
-def _condition(match: re.Match[str]) -> str:
-    return f"{float(match[1] + match[2]) + 0.0:g}_dB"  # + 0.0 makes -0 plain 0
+def _hex_seconds(stem: str) -> datetime | None:
+    """Return the time that eight hexadecimal digits are in seconds since 1970, as AudioMoths wrote it before 2020."""
+    seconds = int(stem, 16) if re.fullmatch(r"[0-9A-Fa-f]{8}", stem) else 0
+    return datetime.fromtimestamp(seconds, UTC) if seconds >= _FIRST_HEX_SECONDS else None
 
 
 def _strip_conditions(name: str) -> str:
-    return _tidied(_CONDITION.sub("", name), name)
+    return _tidied(CONDITION.sub("", name), name)
 
 
 def _tidied(stripped: str, name: str) -> str:

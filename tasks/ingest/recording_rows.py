@@ -15,7 +15,9 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Listing, Member
 from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.ingest.manifest import ManifestUse, read_facts
-from humwatch.tasks.ingest.names import Facts, compile_pattern, file_key
+from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.names import file_key
+from humwatch.tasks.ingest.recording_facts import Facts
 
 UNKNOWN = "unknown"
 _PLACE = ("source_uri", "member", "path", "size_bytes", "byte_start", "byte_end", "compression", "crc32", "content_tag")
@@ -33,17 +35,16 @@ def recording_id(path: str) -> str:
 
 
 def rows_of(
-    listing: Listing, name_pattern: str | None, ingested_at: datetime
+    listing: Listing, rules: NameRules, ingested_at: datetime
 ) -> tuple[list[dict[str, Any]], tuple[ManifestUse, ...]]:
     """Return one row (schema `RECORDINGS`) for every member of a listing, in its order, and how manifests fit it.
 
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
-    pattern = compile_pattern(name_pattern)
-    facts, uses = read_facts(listing.members, listing.manifests, pattern)
+    facts, uses = read_facts(listing.members, listing.manifests, rules)
     rows = [
-        _row(member, known, file_key(member.path, pattern), ingested_at)
+        _row(member, known, file_key(member.path, rules), ingested_at)
         for member, known in zip(listing.members, facts, strict=True)
     ]
     return rows, uses

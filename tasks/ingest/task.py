@@ -19,7 +19,7 @@ from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names, frame_of
 from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findings_of
-from humwatch.tasks.ingest.names import compile_pattern
+from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.pieces import Row, cut, known_files
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
 from humwatch.tasks.ingest.wording import Doubt
@@ -45,11 +45,11 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     """List every source and keep what the lake does not know; a source that cannot be read is named, the others go on.
 
     Raises:
-        BadConfiguration: the name pattern is wrong; nothing was begun.
+        BadConfiguration: the name pattern or a layout is wrong; nothing was begun.
         StorageUnavailable: a store does not answer, and there are retries left.
     """
     settings = run.settings.ingest
-    compile_pattern(settings.name_pattern)
+    rules = NameRules.of(settings)
     lake = run.lake
     listed: list[tuple[str, Sequence[Member], list[Row]]] = []
     rows: dict[str, Row] = {}
@@ -60,7 +60,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     for done, source in enumerate(sources, start=1):
         with _others_go_on(source, errors):
             listing = list_members(source, settings.extensions, settings.max_member_bytes, index=lake)
-            whole, of_manifests = rows_of(listing, settings.name_pattern, now)
+            whole, of_manifests = rows_of(listing, rules, now)
             listed.append((source, listing.members, whole))
             uses += of_manifests
             ignored.update(listing.ignored)

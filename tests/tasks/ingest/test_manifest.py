@@ -10,14 +10,15 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member
 from humwatch.tasks.ingest.manifest import ManifestFindings, findings_of, read_facts
 from humwatch.tasks.ingest.manifest_rows import read_manifest
+from humwatch.tasks.ingest.name_rules import DEFAULT_RULES
 
 
 def members(*paths):
     return [Member("file:///x", path, path, 1, None, None, "none", None, "", None) for path in paths]
 
 
-def facts_of(text, *paths, prefix="fan.zip/", pattern=None):
-    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], pattern)[0]
+def facts_of(text, *paths, prefix="fan.zip/", rules=DEFAULT_RULES):
+    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], rules)[0]
 
 
 def test_every_column():
@@ -122,13 +123,13 @@ def test_two_manifests_add_up_or_contradict_each_other():
         ManifestFile("a", "", "path,label,site\nfan.zip/0.wav,normal,oslo\nfan.zip/1.wav,normal,oslo\n"),
         ManifestFile("b", "fan.zip/", "path,label,split\n0.wav,normal,test\n1.wav,abnormal,test\n"),
     ]
-    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, None)
+    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, DEFAULT_RULES)
     assert (agreed.label, agreed.site, agreed.split, agreed.problem) == ("normal", "oslo", "test", None)
     assert contradicted.problem is Reason.CONFLICTING_NAMES
 
 
 def test_no_manifest_leaves_names():
-    (facts,), _ = read_facts(members("fan.zip/fan/id_00/normal/0.wav"), [], None)
+    (facts,), _ = read_facts(members("fan.zip/fan/id_00/normal/0.wav"), [], DEFAULT_RULES)
     assert (facts.machine_type, facts.machine_id, facts.label) == ("fan", "id_00", "normal")
 
 

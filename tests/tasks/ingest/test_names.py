@@ -1,6 +1,5 @@
 """Facts from names: real data sets' names, every rule, and names that contradict themselves."""
 
-import re
 from dataclasses import asdict
 from datetime import UTC, datetime
 
@@ -8,8 +7,10 @@ import pytest
 
 from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.ingest.names import compile_pattern, file_key, read_name
+from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.names import file_key, read_name
 from humwatch.tasks.plan.times import date_of, parse_time, strip_dates, time_of
+from humwatch.tasks.settings import IngestSettings
 
 NOTHING = {
     "site": None,
@@ -20,9 +21,14 @@ NOTHING = {
     "label": None,
     "split": None,
     "recorded_at": None,
+    "channel": None,
     "attributes": None,
     "problem": None,
 }
+
+
+def pattern_of(expression):
+    return NameRules.of(IngestSettings(name_pattern=expression))
 
 
 def facts(machine_type, **others):
@@ -31,7 +37,7 @@ def facts(machine_type, **others):
 
 def said(path):
     described = asdict(read_name(path))
-    del described["origins"]
+    del described["origins"], described["above"]
     return described
 
 
@@ -190,7 +196,7 @@ def test_every_fact_tells_which_rule_said_it(path, origins):
 
 
 def test_what_a_manifest_or_the_pattern_said_is_told_too():
-    named = read_name("a/pump/7/x.wav", compile_pattern("(?P<site>^a)"), {"label": None, "batch": "spring"})
+    named = read_name("a/pump/7/x.wav", pattern_of("(?P<site>^a)"), {"label": None, "batch": "spring"})
     assert named.origins == {
         "site": "name_pattern", "machine_type": "folder", "machine_id": "folder", "batch": "manifest",
     }  # fmt: skip
@@ -226,9 +232,7 @@ def test_given_facts_shape_the_batch():
 
 
 def test_the_pattern_wins_over_names_and_leaves_the_rest_to_them():
-    pattern = compile_pattern(
-        r"(?P<site>\w+)/[^/]+/(?P<machine_id>P\d+)_(?P<recorded_at>\d{8}T\d{6}Z)_(?P<label>\w+)\.wav$"
-    )
+    pattern = pattern_of(r"(?P<site>\w+)/[^/]+/(?P<machine_id>P\d+)_(?P<recorded_at>\d{8}T\d{6}Z)_(?P<label>\w+)\.wav$")
     named = read_name("oslo/pump/P07_20261121T020000Z_anomaly.wav", pattern)
     assert named.site == "oslo"
     assert named.machine_id == "P07"
@@ -240,12 +244,12 @@ def test_the_pattern_wins_over_names_and_leaves_the_rest_to_them():
 @pytest.mark.parametrize("pattern", ["(", "(?P<colour>.)"])
 def test_a_wrong_pattern_is_refused(pattern):
     with pytest.raises(BadConfiguration, match="name_pattern"):
-        compile_pattern(pattern)
+        pattern_of(pattern)
 
 
 def test_a_pattern_that_catches_no_label_is_refused():
     with pytest.raises(BadConfiguration, match="'bearing' is no label"):
-        read_name("bldc/M4/bearing_1700rpm.wav", re.compile(r"(?P<label>[a-z]+)_\d+rpm"))
+        read_name("bldc/M4/bearing_1700rpm.wav", pattern_of(r"(?P<label>[a-z]+)_\d+rpm"))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +268,7 @@ def test_file_key_is_the_same_under_all_conditions(path, key):
 
 
 def test_file_key_by_the_pattern_s_index():
-    pattern = compile_pattern(r"take(?P<index>\d+)_at")
+    pattern = pattern_of(r"take(?P<index>\d+)_at")
     keys = {file_key(f"{db}_dB_fan.zip/fan/id_00/normal/take7_at_{db}.wav", pattern) for db in (-6, 0, 6)}
     assert keys == {"fan/id_00/normal/7"}
     assert file_key("fan.zip/fan/id_00/normal/other.wav", pattern) == "fan/id_00/normal/other.wav"
@@ -303,10 +307,6 @@ def test_times_in_names(text, time):
 )
 def test_dates_in_names(text, date, rest):
     assert (date_of(text), strip_dates(text)) == (date, rest)
-
-
-def test_no_pattern():
-    assert compile_pattern(None) is None
 
 
 def test_times_in_tables():

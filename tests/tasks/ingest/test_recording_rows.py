@@ -14,8 +14,10 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.parts import create_part, list_parts, read_part
 from humwatch.storage.sources import list_members, read_members
 from humwatch.storage.tables import RECORDINGS
+from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, member_of, new_rows, recording_id, rows_of
 from humwatch.tasks.plan.catalog import current_recordings
+from humwatch.tasks.settings import IngestSettings
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 FAN = machine("fan/id_00", 2, 1, duration_s=0.1)
@@ -27,7 +29,8 @@ def lake(tmp_path):
 
 
 def listed(source, pattern=None, at=NOW):
-    return rows_of(list_members(str(source), ("wav", "flac"), 1 << 20), pattern, at)[0]
+    rules = NameRules.of(IngestSettings(name_pattern=pattern))
+    return rows_of(list_members(str(source), ("wav", "flac"), 1 << 20), rules, at)[0]
 
 
 def together(*sources):
