@@ -1,11 +1,16 @@
 """Layouts of plants, data sets and recorders: what is made of a path, without a setting."""
 
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from humwatch.storage.reasons import Reason
+from humwatch.tasks.ingest.layout import compile_layouts
+from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.names import read_name
+from humwatch.tasks.settings import IngestSettings
 
 
 def at(*numbers):
@@ -56,6 +61,32 @@ LAYOUTS = {
     "sound/pump/03/20261121T020000+1000_20261121T030000+1000.wav": {"recorded_at": at(2026, 11, 20, 16)},
     # a number after a time is no zone
     "sound/pump/03/20261101T010000-0001.wav": {"recorded_at": START},
+    # a flat folder: what stands before the time is the machine, or the recorder that hangs on it
+    "sound/pump_03_2026-11-01T01-00-00.wav": {"machine_type": "sound", "machine_id": "pump_03", "batch": NIGHT},
+    "line2.zip/press-7 20261101_010000.wav": {"machine_type": "line2", "machine_id": "press-7", "recorded_at": START},
+    "sound/SMU01234_20261101_010000.wav": {"machine_id": "SMU01234", "recorded_at": START},
+    "sound/24F3190361CBE8CF_20261101_010000.WAV": {"machine_id": "24F3190361CBE8CF", "recorded_at": START},
+    "sound/REC001_20261101_010000.wav": {"machine_id": "all", "recorded_at": START},
+    "sound/mic2_20261101_010000.wav": {"machine_id": "all", "recorded_at": START},
+    "sound/pump_03_20261101.wav": {"machine_id": "all", "batch": NIGHT},
+    # AudioMoth, triggered (its manual: a T after the time); Song Meter Mini and SM4 (user guides: PREFIX_DATE_TIME,
+    # before 2019 with channels between: _0+1_)
+    "sound/pump/03/20261101_010000T.WAV": {"batch": NIGHT, "recorded_at": START},
+    "sound/pump/03/S4A01234_0+1_20261101_010000.wav": {"batch": NIGHT, "recorded_at": START},
+    "sound/pump/03/SMART-A1B2C3_20261101_010000_250000.wav": {"batch": NIGHT, "recorded_at": START},
+    # Tascam: DA-6400 owner's manual; Portacapture reference manual, file names by word and by date (no year of four
+    # digits, so no night without a template)
+    "sound/pump/03/T001_20261101-010000_001_01.wav": {"batch": NIGHT, "recorded_at": START},
+    "sound/pump/03/TASCAM_0001_1.wav": {"machine_id": "03", "batch": "all", "recorded_at": None},
+    "sound/pump/03/251121_0001.wav": {"machine_id": "03", "batch": "all", "recorded_at": None},
+    # Zoom H4n, H5, H6 (operation manuals: MULTI, FOLDER01, a folder a take, files by track)
+    "sound/pump/03/FOLDER01/ZOOM0001/ZOOM0001_Tr1.WAV": {"machine_type": "pump", "machine_id": "03", "batch": "all"},
+    "sound/pump/03/ZOOM0001_LR.WAV": {"machine_type": "pump", "machine_id": "03", "recorded_at": None},
+    "sound/pump/03/TASCAM_0001/TASCAM_0001S12.wav": {"machine_type": "pump", "machine_id": "03"},
+    # weeks, months, parts (see also test_mixed_machines.py)
+    "sound/week47.zip/pump_03/0.wav": {"machine_type": "sound", "machine_id": "pump_03", "batch": "all"},
+    "sound/line2/pump_03/November 2026/0.wav": {"machine_type": "line2", "machine_id": "pump_03"},
+    "sound/part2.tar.gz/line2/pump_03/0.wav": {"machine_type": "line2", "machine_id": "pump_03"},
     # words for labels
     "sound/press/7/OK/0.wav": {"machine_type": "press", "machine_id": "7", "label": "normal"},
     "sound/press/7/NG/0.wav": {"machine_type": "press", "machine_id": "7", "label": "abnormal"},
@@ -65,6 +96,20 @@ LAYOUTS = {
     "sound/press/7/NG_0001.wav": {"machine_type": "press", "machine_id": "7", "label": "abnormal"},
     "sound/press/7/good-12.wav": {"label": "normal"},
     "sound/press/7/bad_bearing_0001.wav": {"label": None},
+    "sound/press/7/defect/0.wav": {"machine_type": "press", "machine_id": "7", "label": "abnormal"},
+    # ToyADMOS (Zenodo 3351307, README: case, condition and recording style as folders)
+    "ToyADMOS/ToyCar/case1/NormalSound_IND/1100010001_ToyCar_case1_normal_IND_ch1_0001.wav": {
+        "machine_type": "ToyCar", "machine_id": "case1", "label": "normal", "batch": "all", "recorded_at": None,
+    },
+    "ToyADMOS/ToyCar/case1/AnomalousSound_IND/1101010001_ToyCar_case1_ab01_IND_ch1_0001.wav": {
+        "machine_type": "ToyCar", "machine_id": "case1", "label": "abnormal",
+    },
+    "ToyCar/case1/NormalSound_CNT/1100110001_ToyCar_case1_normal_CNT_ch1_0001.wav": {
+        "machine_type": "ToyCar", "machine_id": "case1", "label": "normal",
+    },
+    # MVTec AD's folders, as people lay out sound after them
+    "mvtec/engine/test/defect/0.wav": {"machine_type": "mvtec", "machine_id": "engine", "split": "test",
+                                       "label": "abnormal"},
     "mvtec/engine/train/good/0.wav": {"machine_type": "mvtec", "machine_id": "engine", "split": "train",
                                       "label": "normal"},
     # MIMII (Zenodo 3384388), DCASE Task 2 2020 and 2023, and the simulator, as ever
@@ -74,6 +119,16 @@ LAYOUTS = {
     "dev_data_fan.zip/fan/train/normal_id_00_00000000.wav": {"machine_type": "fan", "machine_id": "id_00"},
     "ToyCar.zip/ToyCar/train/section_00_source_train_normal_0000_car_A1.wav": {
         "machine_type": "ToyCar", "machine_id": "section_00", "batch": "train", "domain": "source",
+    },
+    # DCASE 2025 Task 2 (Zenodo, development data set: train, test and supplemental)
+    "dev_data/ToyCar/supplemental/section_00_source_supplemental_normal_0000_noAttribute.wav": {
+        "machine_type": "ToyCar", "machine_id": "section_00", "split": "supplemental", "label": "normal",
+    },
+    "dev_data/ToyCar/supplemental/noise_0000.wav": {"split": "supplemental"},
+    # MIMII DG (Zenodo 6529888) and MIMII DUE (4740355): sections, domains, attributes
+    "bearing.zip/bearing/test/section_01_target_test_anomaly_0049_f-n_C.wav": {
+        "machine_type": "bearing", "machine_id": "section_01", "domain": "target", "split": "test",
+        "label": "abnormal", "attributes": "f-n_C",
     },
     "nights/2026-11-01/fan.zip/fan/id_00/20261101T010000Z.wav": {
         "machine_type": "fan", "machine_id": "id_00", "batch": NIGHT, "recorded_at": START,
@@ -86,6 +141,65 @@ def test_what_a_path_says(path):
     facts = read_name(path)
     assert facts.problem is None
     assert {name: getattr(facts, name) for name in LAYOUTS[path]} == LAYOUTS[path]
+
+
+# What needs a template, as docs/your-recordings.md has it: template, path, what it says.
+TEMPLATES = [
+    # IDMT-ISA-Electric-Engine (Fraunhofer IDMT): three states of one engine
+    (
+        "{machine_type}/{split}_cut/engine{}_{label}/{}.wav",
+        "IDMT-ISA-ELECTRIC-ENGINE/train_cut/engine1_good/pure_0.wav",
+        {"machine_type": "IDMT-ISA-ELECTRIC-ENGINE", "machine_id": "all", "split": "train", "label": "normal"},
+    ),
+    (
+        "{machine_type}/{split}_cut/engine{}_{label}/{}.wav",
+        "IDMT-ISA-ELECTRIC-ENGINE/test_cut/engine3_heavyload/talking_12.wav",
+        {"machine_type": "IDMT-ISA-ELECTRIC-ENGINE", "split": "test", "label": "abnormal"},
+    ),
+    (
+        "{machine_type}/{machine_id}/{label}/{}_ch{channel}_{}.wav",
+        "ToyADMOS/ToyTrain/case2/AnomalousSound_IND/2101010001_ToyTrain_case2_ab01_IND_ch4_0001.wav",
+        {"machine_type": "ToyTrain", "machine_id": "case2", "label": "abnormal", "channel": 4},
+    ),
+    (
+        "{machine_id}/{split}/{label}/{}.wav",
+        "mvtec/engine/test/scratch/000.wav",
+        {"machine_type": "unknown", "machine_id": "engine", "split": "test", "label": "abnormal"},
+    ),
+    ("{machine_id}/{recorded_at:%y%m%d}_{}.wav", "s/pump_03/251121_0001.wav",
+     {"machine_id": "pump_03", "batch": "2025-11-21", "recorded_at": None}),
+    (
+        "{machine_type}/{machine_id}/T{}_{recorded_at:%Y%m%d-%H%M%S}_{}_{channel}.wav",
+        "s/pump/03/T001_20261101-010000_001_12.wav",
+        {"machine_type": "pump", "machine_id": "03", "recorded_at": START, "channel": 12},
+    ),
+    ("{site}/{machine_type}/{machine_id}/{}.wav", "s/plantA/line2/pump_03/0.wav",
+     {"site": "plantA", "machine_type": "line2", "machine_id": "pump_03"}),
+    ("{}.zip/{machine_id}/{}.wav", "s/export_0047.zip/pump_03/0.wav", {"machine_id": "pump_03", "batch": "all"}),
+    (
+        "{machine_type}_{machine_id}_{recorded_at:%Y%m%dT%H%M%SZ}_ch{channel}.wav",
+        "press_7_20261101T010000Z_ch2.wav",
+        {"machine_type": "press", "machine_id": "7", "recorded_at": START, "batch": NIGHT, "channel": 2},
+    ),
+    # serial numbers of eight digits above the machine, which look like dates
+    ("{}/{machine_type}/{machine_id}/{}.wav", "20190312/pump/3/0.wav", {"machine_type": "pump", "machine_id": "3"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "path", "says"), TEMPLATES)
+def test_what_a_path_says_by_a_template_of_the_docs(template, path, says):
+    words = dict.fromkeys(("broken", "heavyload", "scratch"), "abnormal")
+    facts = read_name(path, NameRules.of(IngestSettings(layout=(template,), label_words=words)))
+    assert facts.problem is None
+    assert {name: getattr(facts, name) for name in says} == says
+
+
+def test_the_templates_of_the_docs_are_templates():
+    page = (Path(__file__).parents[3] / "docs" / "your-recordings.md").read_text()
+    table = page[page.index("| layout | template |") : page.index("## Recorders")]
+    templates = [code for code in re.findall(r"`([^`]*)`", table) if "{machine" in code or "{split}" in code]
+    assert len(templates) >= 10
+    assert len(compile_layouts([template for template in templates if not template.endswith("/")])) >= 10
 
 
 @pytest.mark.parametrize(
@@ -105,5 +219,5 @@ def test_a_machine_that_would_be_called_like_a_date_or_a_key_is_refused(path):
 
 def test_what_is_given_is_believed_whatever_it_is_called():
     given = {"machine_type": "2026", "machine_id": "11"}
-    facts = read_name("2026/11/rec.wav", None, given)
+    facts = read_name("2026/11/rec.wav", given=given)
     assert (facts.machine_type, facts.machine_id, facts.problem) == ("2026", "11", None)
