@@ -10,6 +10,7 @@ from humwatch.storage.errors import HumwatchError
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.suspicions import suspicions
 
 DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
 
@@ -55,6 +56,7 @@ class RunSummary:
     report: str | None = None
     night: str | None = None
     silent: list[str] = field(default_factory=list)
+    same_samples: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     nights: list[dict[str, Any]] = field(default_factory=list)
     retrained: list[dict[str, Any]] = field(default_factory=list)
@@ -84,9 +86,11 @@ class RunSummary:
 
     def count(self, run: Run) -> None:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
-        rows = run.scope.recordings(run.history().rows)
+        history = run.history().rows
+        rows = run.scope.recordings(history)
         if self.recording_ids is not None:
             rows = rows[rows["recording_id"].isin(self.recording_ids)]
+        self.same_samples = [f"{machine.label}: {told}" for machine, told in suspicions(rows, history)]
         self.listed = len(rows)
         self.rejected = int((rows["status"] == "rejected").sum())
         self.accepted = self.listed - self.rejected
@@ -95,7 +99,9 @@ class RunSummary:
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "batches_finished", "evaluation_id"}
-        only_when_used = {"night", "silent", "late", "nights", "retrained", "rolled_back", "doubts", "next_step"}
+        only_when_used = {
+            "night", "silent", "same_samples", "late", "nights", "retrained", "rolled_back", "doubts", "next_step",
+        }  # fmt: skip
         return {
             name: value
             for name, value in asdict(self).items()

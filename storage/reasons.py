@@ -35,6 +35,7 @@ class Reason(StrEnum):
     SILENT = "silent"
     DEAD_CHANNEL = "dead_channel"
     CLIPPED = "clipped"
+    REPEATED = "repeated"
     WRONG_LENGTH = "wrong_length"
     TOO_SHORT = "too_short"
 
@@ -67,6 +68,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.SILENT: "it is quieter as a whole than health.silent_rms_dbfs",
     Reason.DEAD_CHANNEL: "the channel used never changes",
     Reason.CLIPPED: "more samples than health.max_clipped_fraction are at full scale",
+    Reason.REPEATED: "another recording of the machine has the same samples, bit for bit: a copy, or a stuck recorder",
     Reason.WRONG_LENGTH: "its duration is outside health.duration_tolerance of the machine's median",
     Reason.TOO_SHORT: "it is shorter than one window",
 }

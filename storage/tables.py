@@ -67,6 +67,7 @@ HEALTH = pa.schema(
         ("nonfinite_fraction", pa.float64()),
         ("dead_channel", pa.bool_()),
         ("resampled", pa.bool_()),
+        ("sound_hash", _TEXT),
         ("n_frames", pa.int64()),
         ("status", _TEXT),
         ("reason", _TEXT),  # rejected while decoding

@@ -26,9 +26,14 @@ def wav(samples, rate_hz: int = RATE_HZ, subtype: str = "PCM_16", container: str
     return buffer.getvalue()
 
 
-def machine(name: str, normal: int, abnormal: int, *, frequency_hz: float = 440.0, **options) -> dict[str, bytes]:
-    """Members of a machine `TYPE/ID` in MIMII's layout; its fault is a whine at six times the frequency."""
-    salt = sum(map(ord, name))
+def machine(
+    name: str, normal: int, abnormal: int, *, frequency_hz: float = 440.0, night: int = 0, **options
+) -> dict[str, bytes]:
+    """Members of a machine `TYPE/ID` in MIMII's layout; its fault is a whine at six times the frequency.
+
+    Another night has other takes under the same names.
+    """
+    salt = sum(map(ord, name)) + 10_000 * night
     members = {}
     for index in range(normal):
         members[f"{name}/normal/{index:08d}.wav"] = wav(tone(1000 * salt + index, frequency_hz=frequency_hz, **options))

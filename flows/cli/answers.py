@@ -105,6 +105,8 @@ def _print(summary: RunSummary) -> None:
             _warn(errors, f"doubt [{doubt.code}] {doubt.message}", doubt.advice)
     if summary.degraded:
         errors.print("degraded: more recordings were rejected than ingest.max_rejected_fraction allows", style="yellow")
+    for told in summary.same_samples:
+        errors.print(told, style="yellow", markup=False, highlight=False)
     for problem in summary.errors:
         errors.print(f"error [{problem.code}] {problem.message}", style="red", markup=False, highlight=False)
     if why:

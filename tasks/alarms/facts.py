@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from humwatch.storage.models import Machine
+from humwatch.storage.reasons import Reason
 from humwatch.storage.records import Passport
 from humwatch.tasks.alarms.night_scores import night_score
 from humwatch.tasks.alarms.sensors import unhealthy
@@ -85,7 +86,8 @@ def _facts(
     if recordings.empty:
         return facts | {"state": "silent"}
     level, rejected = facts["rms_dbfs_median"], facts["n_rejected"]
-    if broken := unhealthy(len(recordings), rejected, level, usual_rms_dbfs, settings.level_jump_db):
+    repeated = int((recordings["reason"] == Reason.REPEATED).sum())
+    if broken := unhealthy(len(recordings), rejected, repeated, level, usual_rms_dbfs, settings.level_jump_db):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
         return facts | {"state": "no_model", "reason": _NO_MODEL}

@@ -9,23 +9,26 @@ MOST = 0.5
 
 
 def unhealthy(
-    n_recordings: int, n_rejected: int, rms_dbfs: float, usual_rms_dbfs: float, limit_db: float
+    n_recordings: int, n_rejected: int, n_repeated: int, rms_dbfs: float, usual_rms_dbfs: float, limit_db: float
 ) -> str | None:
     """Return why a night's sensor is unhealthy, None when it is not.
 
-    Dead, silent, clipped and cut recordings are rejected one by one, so that a broken sensor is one most of whose
-    recordings are; a microphone that was moved, covered or set to another gain shows in its level. A fault seldom makes
-    a machine four times as loud (12 dB) in one night, and what it sounds like can then not be told from the new level.
+    Dead, silent, clipped, repeated and cut recordings are rejected one by one, so that a broken sensor is one most of
+    whose recordings are; a microphone that was moved, covered or set to another gain shows in its level. A fault seldom
+    makes a machine four times as loud (12 dB) in one night, and what it sounds like can then not be told from the new
+    level.
 
     Args:
         n_recordings: of the night.
         n_rejected: of them rejected.
+        n_repeated: of these for having the samples of another: the recorder plays the same again and again.
         rms_dbfs: median level of the night; NaN if unknown.
         usual_rms_dbfs: median level of the recordings that trained the model; NaN if unknown.
         limit_db: largest distance between the two.
     """
     if n_rejected > MOST * n_recordings:
-        return f"{n_rejected} of {n_recordings} recordings rejected"
+        stuck = f", {n_repeated} as repeated: the recorder is stuck, or copies were sent" if n_repeated else ""
+        return f"{n_rejected} of {n_recordings} recordings rejected{stuck}"
     jump_db = rms_dbfs - usual_rms_dbfs
     if math.isfinite(jump_db) and abs(jump_db) > limit_db:
         return f"level {jump_db:+.1f} dB from that of the training recordings"

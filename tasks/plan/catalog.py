@@ -19,6 +19,7 @@ from humwatch.storage.tables import HEALTH, RECORDINGS, read_table
 from humwatch.tasks.frames import none_for_nan
 from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.presence import present
+from humwatch.tasks.plan.repeats import shared
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.verdicts import judge, usual_durations_s
 from humwatch.tasks.settings import HealthSettings
@@ -28,7 +29,7 @@ MACHINE = ["site", "machine_type", "machine_id", "condition"]
 _HISTORY = pa.schema(
     [
         RECORDINGS.field(name)
-        for name in ("recording_id", *MACHINE, "batch", "label", "recorded_at", "reason", "ingested_at")
+        for name in ("recording_id", *MACHINE, "batch", "label", "split", "recorded_at", "reason", "ingested_at")
     ]
 )
 # What a verdict is made of.
@@ -36,7 +37,7 @@ _MEASURES = pa.schema(
     [
         HEALTH.field(name)
         for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction",
-                     "dead_channel", "channels", "reason")
+                     "dead_channel", "channels", "sound_hash", "reason")
     ]
 )  # fmt: skip
 
@@ -47,9 +48,10 @@ class History:
 
     Attributes:
         rows: one row a recording of the whole lake, indexed 0..n-1 in a fixed order: `recording_id`, `MACHINE`,
-            `batch`, `label`, `recorded_at`, `part_id`, `row` (its place on the first axis of the part's stores),
-            `reason`, and `status`: accepted, rejected (then `reason` says why) or pending (not decoded under the key);
-            `duration_s` and `channels` as decoded, `usual_s` of the machine.
+            `batch`, `label`, `split`, `recorded_at`, `part_id`, `row` (its place on the first axis of the part's
+            stores), `sound_hash` (null where no other recording has the same), `reason`, and `status`: accepted,
+            rejected (then `reason` says why) or pending (not decoded under the key); `duration_s` and `channels` as
+            decoded, `usual_s` of the machine.
         parts: the parts by their id.
         decoded: parts with a table of facts from decoding, and where it is.
     """
@@ -138,11 +140,12 @@ def load_history(
     rows["usual_s"] = usual_durations_s(rows[measured])
     short = measured & rows["reason"].isna() & (rows["n_frames"] < window_frames)
     rows.loc[short, "reason"] = str(Reason.TOO_SHORT)
+    rows["sound_hash"] = rows["sound_hash"].where(shared(rows["sound_hash"]))
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
     listed = [name for name in _HISTORY.names if name != "ingested_at"]
-    kept = [*listed, "part_id", "row", "status", "duration_s", "channels", "usual_s"]
+    kept = [*listed, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from humwatch.storage.reasons import Reason
+from humwatch.tasks.plan.repeats import repeats
 from humwatch.tasks.settings import HealthSettings
 
 _MOST_OFF = 0.5  # share of a machine's recordings that are far from the median: with more there is no usual length
@@ -19,13 +20,13 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
     """The first reason that applies to each recording, or None; independent of the order of rows.
 
     Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
-    CLIPPED, WRONG_LENGTH. The last compares with the median duration of the machine's (site, machine_type,
-    machine_id) recordings that no other reason rejects, and only where most of them have about that length: a machine
-    that is recorded for as long as it runs has no wrong one.
+    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), WRONG_LENGTH. The last compares with the median duration of
+    the machine's (site, machine_type, machine_id) recordings that no other reason rejects, and only where most of them
+    have about that length: a machine that is recorded for as long as it runs has no wrong one.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
-            failed), `site` (may be null), `machine_type`, `machine_id`, and `reason`, null where decoding succeeded.
+            failed), the columns that `repeats` reads, and `reason`, null where decoding succeeded.
         settings: the limits.
 
     Returns:
@@ -46,6 +47,7 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
     reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
     reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
+    reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
     usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
     is_off = np.abs(duration - usual) / usual > settings.duration_tolerance
     fit = pd.Series(np.where(pd.isna(verdict), is_off, np.nan), index=facts.index)

@@ -20,6 +20,7 @@ from humwatch.storage.tables import encode
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.suspicions import suspicions
 from humwatch.tasks.reports.clips import choose_clips, encode_clip
 from humwatch.tasks.reports.evaluation.page import Clip
 from humwatch.tasks.reports.page_rows import spoken_file
@@ -64,7 +65,10 @@ def fleet_table(catalog: Catalog, auc: pd.DataFrame, silent: Sequence[Machine]) 
 
 
 def notes_table(catalog: Catalog, scores: pd.DataFrame, run: Run, silent: Sequence[Machine]) -> pd.DataFrame:
-    """Return what the models of `scores` say of themselves, refused candidates, resampling, and machines not heard."""
+    """Return what the models of `scores` say of themselves, and what else is told of machines.
+
+    Refused candidates, resampling, the same samples in several places, and machines not heard.
+    """
     lake = run.lake
     keys = {(variant.backbone, variant.detector, variant.seed): run.model_key(variant) for variant in run.variants}
     columns = [*MACHINE, "backbone", "detector"]
@@ -84,6 +88,8 @@ def notes_table(catalog: Catalog, scores: pd.DataFrame, run: Run, silent: Sequen
     resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
     for machine, recordings in by_machine(resampled).items():
         note = f"{len(recordings)} recordings resampled to {run.settings.spectrogram.sample_rate_hz} Hz"
+        rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
+    for machine, note in suspicions(catalog.recordings, catalog.history):
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     for machine in silent:
         note = "silent: it sent nothing, and did on nights before"

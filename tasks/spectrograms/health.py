@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ class Health:
         dc_offset: mean, full scale = 1.
         nonfinite_fraction: share of NaN and infinite samples, 0-1. With no finite sample the rest is that of silence.
         dead_channel: the samples never change, digital silence included.
+        sound_hash: the same for the same samples at the same rate, whatever the file they are in.
     """
 
     sample_rate_hz: int
@@ -44,6 +46,7 @@ class Health:
     dc_offset: float
     nonfinite_fraction: float
     dead_channel: bool
+    sound_hash: str
 
 
 def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSettings) -> Health:
@@ -69,6 +72,7 @@ def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSetti
         dc_offset=float(used.mean()),
         nonfinite_fraction=1 - n_finite / len(signal),
         dead_channel=bool(lowest == highest),
+        sound_hash=blake2b(signal.tobytes(), digest_size=8, salt=str(audio.sample_rate_hz).encode()).hexdigest(),
     )
 
 

@@ -133,6 +133,7 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
         "lake",
         night="2026-01-01",
         silent=["a"],
+        same_samples=["a"],
         late=["a"],
         nights=[{"a": 1}],
         retrained=[{"a": 1}],

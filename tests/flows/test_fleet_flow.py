@@ -97,9 +97,9 @@ def test_nights_that_are_run_here_share_their_workers(tmp_path, monkeypatch):
             super().__init__(**{**options, "processes": False})
 
     monkeypatch.setattr(distributed, "LocalCluster", InThreads)
-    for night in ("2026-01-01", "2026-01-02"):
+    for index, night in enumerate(("2026-01-01", "2026-01-02")):
         (tmp_path / night).mkdir()
-        write_zip(tmp_path / night / "plant.zip", machine("fan/id_00", 4, 0, duration_s=2.5))
+        write_zip(tmp_path / night / "plant.zip", machine("fan/id_00", 4, 0, duration_s=2.5, night=index))
     settings = {
         "features": {"backbones": ["fake"]},
         "images": {"image_size_px": 32},

@@ -105,6 +105,7 @@ def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
     """The table's p-values are the largest over domains, the reference nights' are not."""
     fan = {"site": None, "machine_type": "fan", "machine_id": "id_00", "condition": None}
     measured = {"batch": "2026-01-02", "status": "accepted", "rms_dbfs": -30.0, "clipped_fraction": 0.0, "label": None}
+    measured["reason"] = None
     scored = {"in_training": False, "model_version": "v", "p_value": 1.0, "drift": 0.1}
     recordings = pd.DataFrame([{"recording_id": name, **fan, **measured} for name in "ab"])
     scores = pd.DataFrame([{"recording_id": name, **fan, **scored, "score": 2.5} for name in "ab"])

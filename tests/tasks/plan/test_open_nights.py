@@ -19,7 +19,7 @@ FIT = {"training": "assumed_normal", "commissioning_nights": 2, "min_training_re
 
 def arrive(folder, night, name="fan"):
     (folder / night).mkdir(parents=True, exist_ok=True)
-    members = machine(f"{name}/id_00", 3, 0, duration_s=2.0)
+    members = machine(f"{name}/id_00", 3, 0, duration_s=2.0, night=NIGHTS.index(night))
     write_zip(folder / night / f"{name}.zip", {path.replace("normal/", ""): data for path, data in members.items()})
 
 

@@ -108,8 +108,14 @@ def facts(*rows, **common):
         "machine_type": "fan",
         "machine_id": "id_00",
         "site": None,
+        "condition": None,
+        "split": None,
+        "recorded_at": pd.NaT,
+        "batch": "all",
+        "sound_hash": None,
         "reason": None,
     }
+    rows = [{"recording_id": f"{index:02d}", **row} for index, row in enumerate(rows)]
     return pd.DataFrame([healthy | common | row for row in rows])
 
 

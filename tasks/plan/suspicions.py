@@ -1,0 +1,48 @@
+"""What the same samples in several places are a sign of: a leak, a wrong label, a machine under another's name."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from humwatch.storage.models import Machine
+from humwatch.storage.reasons import Reason
+from humwatch.tasks.plan.catalog import by_machine
+
+_NAMED = 3
+_PLACE = ["site", "machine_type", "machine_id"]
+
+
+def suspicions(recordings: pd.DataFrame, history: pd.DataFrame) -> list[tuple[Machine, str]]:
+    """Return what is doubtful of machines because recordings have the same samples as others, with numbers.
+
+    Test recordings that are copies of training recordings (they are left out as REPEATED), recordings labelled normal
+    whose samples are labelled abnormal too, and samples that several machines have; not those of several conditions.
+
+    Args:
+        recordings: those that are asked about.
+        history: rows of `humwatch.tasks.plan.catalog.History`, of which they are.
+    """
+    fit = history["reason"].isna() | history["reason"].eq(Reason.REPEATED)
+    alike = history[fit & history["sound_hash"].isin(recordings["sound_hash"].dropna())]
+    owners = alike[["sound_hash", *_PLACE]].drop_duplicates()
+    owners = owners[owners["sound_hash"].duplicated(keep=False)]
+    told = []
+    for machine, own in by_machine(alike).items():
+        is_copied = own["sound_hash"].isin(own["sound_hash"][own["split"].eq("train")])
+        if leaked := int((is_copied & own["split"].eq("test")).sum()):
+            told.append((machine, f"{leaked} test recordings are copies of training recordings, a leak: left out"))
+        normal, abnormal = (set(own["sound_hash"][own["label"].eq(label)]) for label in ("normal", "abnormal"))
+        if contradictory := int(own["sound_hash"].isin(normal & abnormal).sum()):
+            told.append((machine, f"{contradictory} recordings have the same samples and different labels"))
+        others = owners[owners["sound_hash"].isin(own["sound_hash"])]
+        names = sorted({one.label for one in by_machine(others.assign(condition=None))})
+        if names:
+            name = Machine(machine.machine_type, machine.machine_id, machine.site).label
+            n_shared = int(own["sound_hash"].isin(others["sound_hash"]).sum())
+            others_named = _some([one for one in names if one != name])
+            told.append((machine, f"{n_shared} recordings have the same samples as recordings of {others_named}"))
+    return told
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
