@@ -123,7 +123,7 @@ def chain(tmp_path_factory):
     root = tmp_path_factory.mktemp("sources")
     hall = _write_folder(root / "hall", _valves("pcm_16", "pcm_u8"))
     write_zip(hall / "nested.zip", _valves("eight_channels"), zipfile.ZIP_STORED)
-    mixers = [("normal", 0), ("normal", 1), ("normal", 2), ("abnormal", 0)]
+    mixers = [("normal", 0), ("normal", 1), ("normal", 2), ("abnormal", 3)]
     logged = {f"line2__mixer__m-3__{label}__{index}.wav": wav(tone(400 + index)) for label, index in mixers}
     sources = [
         hall,

@@ -321,7 +321,8 @@ def test_a_machine_taken_for_normal_keeps_its_model_until_it_is_retrained(tmp_pa
     assert passport.training == "assumed_normal"
     assert len(passport.training_recordings) == 6
     # A late arrival of the first night would make another training set; the model stays.
-    late = {name.replace("0000000", "1000000"): data for name, data in nights(1, 1).items()}
+    late = {name.replace("2026-11-09", "2026-11-01").replace("0000000", "1000000"): data
+            for name, data in nights(9, 9).items()}  # fmt: skip
     assert build(work, write_zip(tmp_path / "late.zip", {**late, **nights(3, 3)})) == (6, 6, 0, 6)
     assert current_version(lake, key, FAN) == first
     # Retraining is bounded as a first fit is.
