@@ -6,23 +6,30 @@ file change; all have the `file_key` of the whole, so that no file both trains a
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.naming import digest
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, ReadProblem, is_stream, open_members
 from humwatch.tasks.frames import rows_of as frame_rows
+from humwatch.tasks.ingest.file_times import time_in_wav
+from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.names import with_time_of_file
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.times import UTC_CLOCK, Clock
 from humwatch.tasks.settings import IngestSettings, Settings
 from humwatch.tasks.sound.cutting import Clip, clips_of
 from humwatch.tasks.sound.header import SoundHeader, read_header
-from humwatch.tasks.sound.rejected import Rejected
+
+_log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
@@ -30,8 +37,8 @@ Row = dict[str, Any]
 _FEWEST_BYTES_PER_S = dict.fromkeys(("flac", "mp3", "ogg", "oga", "opus"), 1_000)
 _FEWEST_BYTES_PER_S_UNPACKED = 4_000
 _READ_AHEAD_BYTES = 16 << 10
-_KNOWN = ["recording_id", "content_tag", "channel", "clip_start_s", "clip_s", "file_s", "file_channels", "duration_s",
-          "channels"]  # fmt: skip
+_KNOWN = ["recording_id", "content_tag", "channel", "clip_start_s", "clip_s", "file_s", "file_channels", "recorded_at",
+          "duration_s", "channels"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,40 +61,56 @@ def known_files(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
     return {row["recording_id"]: row for row in frame_rows(known[_KNOWN])}
 
 
-def cut(rows: Sequence[Row], members: Sequence[Member], known: Mapping[str, Row], settings: Settings) -> list[Row]:
+def cut(
+    rows: Sequence[Row], members: Sequence[Member], known: Mapping[str, Row], settings: Settings, rules: NameRules
+) -> list[Row]:
     """Return the rows of whole files as rows of their pieces; of a file that was cut otherwise before, also those gone.
 
-    Headers are read of files that may be long, or all where every channel is a machine, unless the lake knows them.
+    Headers are read of files that may be long, or all where every channel is a machine, and where names have no time
+    and `ingest.times_in_files` asks for one; unless the lake knows them.
 
     Args:
-        rows: schema `RECORDINGS`, one a member.
+        rows: as from `rows_of`, one a member.
         members: of one source, in the order of `rows`.
         known: as from `known_files`.
         settings: of ingest and spectrogram.
+        rules: of names, for the clock.
 
     Raises:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
     """
     each_channel = settings.spectrogram.channel == "each"
     extents: dict[str, Extent] = {}
+    times: dict[str, datetime] = {}
     unknown = []
     for row, member in zip(rows, members, strict=True):
-        if not may_have_pieces(row, settings.ingest, each_channel=each_channel):
-            continue
-        extent = _known_extent(row, known.get(row["recording_id"]))
-        if extent is None:
+        wants_time = settings.ingest.times_in_files and row["recorded_at"] is None and row["reason"] is None
+        wants_extent = may_have_pieces(row, settings.ingest, each_channel=each_channel)
+        before = known.get(row["recording_id"])
+        same = before if before is not None and before["content_tag"] == row["content_tag"] else None
+        extent = _known_extent(same) if same is not None else None
+        recorded_at = same["recorded_at"] if same is not None else None
+        if (wants_time and recorded_at is None) or (wants_extent and extent is None):
             unknown.append(member)
-        else:
+            continue
+        if wants_time:
+            times[row["path"]] = recorded_at
+        if wants_extent and extent is not None:
             extents[row["path"]] = extent
     for member, header in read_headers(unknown).items():
         extents[member.path] = Extent(header.duration_s, header.channels)
+        found_time = time_in_wav(header.chunks, rules.conventions.clock.zone)
+        if settings.ingest.times_in_files and found_time is not None:
+            times[member.path] = found_time.recorded_at
+    rows = [_timed(row, times.get(row["path"]), rules) for row in rows]
     refused = _with_other_channels(rows, extents) if each_channel else frozenset()
     found = []
     for row in rows:
         if row["path"] in refused:
             pieces = [row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)}]
         else:
-            pieces = pieces_of(row, extents.get(row["path"]), settings.ingest, each_channel=each_channel)
+            extent = extents.get(row["path"])
+            pieces = pieces_of(row, extent, settings.ingest, rules.conventions.clock, each_channel=each_channel)
         found += [*pieces, *_gone(row, pieces, known.get(row["recording_id"]))]
     return found
 
@@ -116,13 +139,16 @@ def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
     return {member: header for headers in found for member, header in headers}
 
 
-def pieces_of(row: Row, extent: Extent | None, ingest: IngestSettings, *, each_channel: bool) -> list[Row]:
+def pieces_of(
+    row: Row, extent: Extent | None, ingest: IngestSettings, clock: Clock, *, each_channel: bool
+) -> list[Row]:
     """Return the rows that a row of a whole file becomes: one, unless it is long or its channels are machines.
 
     Args:
-        row: schema `RECORDINGS`.
+        row: as from `rows_of`.
         extent: of its file; None: not looked into.
         ingest: what is long, and how it is cut.
+        clock: for the nights of clips, where the file's is that of its time.
         each_channel: every channel is a machine, unless the row names one.
     """
     if extent is None:
@@ -131,17 +157,23 @@ def pieces_of(row: Row, extent: Extent | None, ingest: IngestSettings, *, each_c
     channels: Sequence[int | None] = [row["channel"]]
     if each_channel and row["channel"] is None:
         channels = range(extent.channels)
-    if clips == [None] and channels == [None]:
+    if clips == [None] and channels == [row["channel"]]:
         return [row]
     reason = None if row["reason"] == Reason.TOO_LARGE and clips != [None] else row["reason"]
     whole = row | {"reason": reason, "file_s": extent.duration_s, "file_channels": extent.channels}
-    return [_piece(whole, channel, clip) for channel in channels for clip in clips]
+    return [_piece(whole, channel, clip, clock) for channel in channels for clip in clips]
 
 
-def _known_extent(row: Row, known: Row | None) -> Extent | None:
-    """Return what the lake knows of a file whose bytes have not changed: from its header, or from decoding it whole."""
-    if known is None or known["content_tag"] != row["content_tag"]:
-        return None
+def _timed(row: Row, recorded_at: datetime | None, rules: NameRules) -> Row:
+    """Return a row with the time that stands in its file, where names have none."""
+    if recorded_at is None or row["recorded_at"] is not None:
+        return row
+    facts = with_time_of_file(row["facts"], recorded_at, rules)
+    return row | {"facts": facts, "recorded_at": facts.recorded_at, "batch": facts.batch}
+
+
+def _known_extent(known: Row) -> Extent | None:
+    """Return what the lake knows of a file: from its header, or from decoding it whole."""
     if known["file_s"] is not None:
         return Extent(known["file_s"], int(known["file_channels"]))
     if known["duration_s"] is not None:
@@ -168,15 +200,15 @@ def _with_other_channels(rows: Sequence[Row], extents: Mapping[str, Extent]) -> 
 
 def _gone(row: Row, pieces: Sequence[Row], known: Row | None) -> list[Row]:
     """Return rows that supersede the pieces which a file had and has no more."""
-    if known is None or (known["clip_start_s"] is None and known["channel"] is None):
+    if known is None or known["file_s"] is None:
         return []
     clips: Sequence[Clip | None] = [None]
     if known["clip_start_s"] is not None:
         clips = clips_of(known["file_s"], 0, known["clip_s"])
     channels: Iterable[int | None] = [None]
-    if known["channel"] is not None:
+    if known["channel"] is not None and row["channel"] is None:
         channels = range(int(known["file_channels"]))
-    before = [_piece(row, channel, clip) for channel in channels for clip in clips]
+    before = [_piece(row, channel, clip, UTC_CLOCK) for channel in channels for clip in clips]
     here = {piece["recording_id"] for piece in pieces}
     return [piece | {"reason": str(Reason.SOURCE_GONE)} for piece in before if piece["recording_id"] not in here]
 
@@ -190,21 +222,32 @@ def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
             continue
         try:
             found.append((asked[member], read_header(file, member.size_bytes)))
-        except Rejected:
-            continue
+        except HumwatchError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a decoder raises; decoding gives it a reason
+            _log.debug("no header of %s: %s", member.path, error)
     return found
 
 
-def _piece(row: Row, channel: int | None, clip: Clip | None) -> Row:
-    piece = row | {"recording_id": _piece_id(row["path"], channel, clip), "channel": channel}
+def _piece(row: Row, channel: int | None, clip: Clip | None, clock: Clock) -> Row:
+    own_channel = channel if row["channel"] is None else None  # else names say of which microphone the file is
+    piece = row | {"recording_id": _piece_id(row["path"], own_channel, clip), "channel": channel}
     piece["machine_of_file"] = row["machine_id"]
-    if channel is not None and row["channel"] is None:
+    if own_channel is not None:
         piece["machine_id"] = f"{row['machine_id']}-ch{channel}"
     if clip is not None:
         piece |= {"clip_start_s": clip.start_s, "clip_s": clip.length_s}
         if row["recorded_at"] is not None:
             piece["recorded_at"] = row["recorded_at"] + timedelta(seconds=clip.start_s)
+            if _night_is_of_time(row, clock):
+                piece["batch"] = clock.night_of(piece["recorded_at"])
     return piece
+
+
+def _night_is_of_time(row: Row, clock: Clock) -> bool:
+    """Whether a row's batch is the night of its time, and not a folder's date."""
+    origins = row["facts"].origins
+    return origins["batch"] == origins["recorded_at"] and row["batch"] == clock.night_of(row["recorded_at"])
 
 
 def _piece_id(path: str, channel: int | None, clip: Clip | None) -> str:

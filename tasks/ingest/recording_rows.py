@@ -39,6 +39,8 @@ def rows_of(
 ) -> tuple[list[dict[str, Any]], tuple[ManifestUse, ...]]:
     """Return one row (schema `RECORDINGS`) for every member of a listing, in its order, and how manifests fit it.
 
+    Beside the columns each has its `facts`, which are not kept.
+
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
@@ -116,6 +118,7 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
         "file_key": key,
         "reason": str(reason) if reason else None,
         "ingested_at": ingested_at,
+        "facts": facts,
     }
 
 

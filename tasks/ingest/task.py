@@ -69,7 +69,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     known = known_files(run, {row["recording_id"] for _, _, whole in listed for row in whole})
     for source, members, whole in listed:
         with _others_go_on(source, errors):
-            add_listed(rows, cut(whole, members, known, run.settings))
+            add_listed(rows, cut(whole, members, known, run.settings, rules))
     manifests = findings_of(uses)
     errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     for source, problem in errors:

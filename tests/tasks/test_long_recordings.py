@@ -196,16 +196,17 @@ def test_a_label_of_a_file_is_one_of_all_its_clips(tmp_path):
 
 
 def test_every_channel_is_a_machine(tmp_path):
-    two, eight = tone(1, duration_s=2.0, channels=2), tone(2, duration_s=2.0, channels=3)
-    files = {f"pump/id_00/{index}.wav": wav(two) for index in range(3)} | {"pump/id_00/odd.wav": wav(eight)}
+    takes = [tone(index, duration_s=2.0, channels=2) for index in range(3)]
+    files = {f"pump/id_00/{index}.wav": wav(samples) for index, samples in enumerate(takes)}
+    files |= {"pump/id_00/odd.wav": wav(tone(9, duration_s=2.0, channels=3))}
     work = run_on(tmp_path, spectrogram={"channel": "each"})
     rows = take_in(work, as_folder(tmp_path, files))
     accepted = rows[rows["status"] != "rejected"]
     assert accepted.groupby("machine_id").size().to_dict() == {"id_00-ch0": 3, "id_00-ch1": 3}
     assert rows[rows["path"].str.endswith("odd.wav")]["reason"].tolist() == [Reason.OTHER_CHANNELS]
     transform = LogMel(work.settings.spectrogram)
-    samples = soundfile.read(io.BytesIO(wav(two)), dtype="float32")[0]
     for row in accepted.to_dict("records"):
+        samples = soundfile.read(io.BytesIO(files[row["path"].removeprefix("plant/")]), dtype="float32")[0]
         np.testing.assert_array_equal(logmel_of(work, row), transform(samples[:, int(row["channel"])].copy()))
 
 
@@ -232,3 +233,42 @@ def test_recordings_of_every_length_are_accepted_and_one_odd_one_says_both_lengt
     assert set(press["status"]) == {"accepted"}
     (odd,) = rejected_table(work.catalog()).to_dict("records")
     assert (odd["reason"], odd["detail"]) == (Reason.WRONG_LENGTH, "3 s, where 2 s are usual")
+
+
+def audiomoth(samples, comment):
+    """A WAV with a comment in its LIST chunk, as AudioMoth writes it."""
+    data = wav(samples)
+    text = comment.encode() + b"\0" * (2 - len(comment) % 2)
+    info = b"INFOICMT" + len(text).to_bytes(4, "little") + text
+    return data[:12] + b"LIST" + len(info).to_bytes(4, "little") + info + data[12:]
+
+
+COMMENT = "Recorded at 21:59:58 14/12/2020 (UTC-5) by AudioMoth 247AA5015E90A4D4 at gain setting 2."
+
+
+@pytest.mark.parametrize("container", ["folder", "deflated zip", "tar.gz"])
+def test_times_in_files_are_read_where_names_have_none_and_the_setting_asks(tmp_path, container):
+    files = {
+        "pump/id_00/REC1.wav": audiomoth(tone(1, duration_s=2.0), COMMENT),
+        "pump/id_00/20201101_000000.wav": audiomoth(tone(2, duration_s=2.0), COMMENT),
+        "pump/id_00/REC3.wav": wav(tone(3, duration_s=2.0)),
+    }
+    source = CONTAINERS[container](tmp_path, files)
+    work = run_on(tmp_path)
+    rows = take_in(work, source)
+    assert rows["recorded_at"].isna().tolist() == [False, True, True]
+    zone = {**SHORT, "times_in_files": True, "time_zone": "America/New_York"}
+    work = with_settings(work, ingest=zone)
+    rows = take_in(work, source)
+    assert rows["recorded_at"].tolist()[1] == pd.Timestamp("2020-12-15T02:59:58Z")
+    assert rows["batch"].tolist() == ["2020-11-01", "2020-12-14", "all"]
+    assert ingest_sources.fn(work, [str(source)]).new == 0
+
+
+def test_clips_past_midnight_are_of_the_next_night_unless_a_folder_says_otherwise(tmp_path):
+    data = wav(tone(1, duration_s=6.0))
+    files = {"pump/id_00/20261101_235958.wav": data, "2026-11-01/fan/id_00/20261101_235958.wav": data}
+    work = run_on(tmp_path)
+    rows = take_in(work, as_folder(tmp_path, files))
+    nights = rows.groupby("machine_type")["batch"].apply(list).to_dict()
+    assert nights == {"pump": ["2026-11-01", "2026-11-02", "2026-11-02"], "fan": ["2026-11-01"] * 3}
