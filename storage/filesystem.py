@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
 import botocore.exceptions as boto
+import botocore.session
+import fsspec.config
 from botocore.parsers import ResponseParserError
 from fsspec import AbstractFileSystem, get_filesystem_class
 from fsspec.utils import get_protocol
@@ -35,6 +38,8 @@ _S3_CONFIG = {
     "read_timeout": 20,
 }
 _S3_BODY_ATTEMPTS = 3
+_S3_OWN_CREDENTIALS = frozenset({"anon", "key", "token", "profile"})  # of FSSPEC_S3_...
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 _TRANSIENT_ERRNOS = frozenset(
     {
@@ -77,9 +82,10 @@ def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem
     """Return the filesystem of a URI or plain path, and the path in it (absolute, without trailing slash).
 
     Listings are never cached: an archive uploaded a second ago is seen. Endpoints, regions and credentials come from
-    the environment and its profiles (AWS_*, FSSPEC_*) and from nowhere else. Requests to S3 are repeated while that may
-    help. Chained URLs (`simplecache::s3://`) are not split. `asynchronous` is for callers with an event loop of their
-    own, where the filesystem can be used so.
+    the environment and its profiles (AWS_*, FSSPEC_*) and from nowhere else; where there are no credentials at all, S3
+    is asked as anybody may ask, which public buckets answer. Requests to S3 are repeated while that may help. Chained
+    URLs (`simplecache::s3://`) are not split. `asynchronous` is for callers with an event loop of their own, where the
+    filesystem can be used so.
 
     Raises:
         ProtocolUnsupported: the protocol is unknown, or its package is not installed.
@@ -98,10 +104,26 @@ def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem
         options["asynchronous"] = asynchronous
     if protocol in _S3_PROTOCOLS:
         options["config_kwargs"] = _S3_CONFIG
+        if _is_anonymous():
+            options["anon"] = True
     fs = cls(**{**options, **cls._get_kwargs_from_urls(uri)})
     if protocol in _S3_PROTOCOLS:
         fs.retries = _S3_BODY_ATTEMPTS
     return fs, cls._strip_protocol(uri)
+
+
+def _is_anonymous() -> bool:
+    set_for_fsspec = {name for protocol in _S3_PROTOCOLS for name in fsspec.config.conf.get(protocol, {})}
+    return not _S3_OWN_CREDENTIALS & set_for_fsspec and not has_s3_credentials()
+
+
+@functools.cache  # where nobody knows of any, the address that would be asked last may take seconds not to answer
+def has_s3_credentials() -> bool:
+    """Whether this process finds AWS credentials, where boto looks for them; whether they are good is not tried."""
+    try:
+        return botocore.session.Session().get_credentials() is not None
+    except boto.BotoCoreError:
+        return True  # what is wrong with them is said when they are used
 
 
 @contextmanager
@@ -155,10 +177,14 @@ def _translate(uri: str, error: BaseException) -> HumwatchError | None:
     said = f"{uri}: {{}} ({type(error).__name__}: {error})"
     if isinstance(error, aiohttp.ClientResponseError):
         return _translate_status(said, error.status)
+    if isinstance(error, (boto.SSLError, aiohttp.ClientConnectorCertificateError)) and _UNTRUSTED in str(error):
+        variable = "AWS_CA_BUNDLE" if isinstance(error, boto.SSLError) else "SSL_CERT_FILE"
+        return SourceForbidden(said.format(f"nobody known here vouches for the server's certificate: see {variable}"))
     if isinstance(error, _TIMEOUTS_AND_RESETS):
         return StorageUnavailable(said.format("the store did not answer or cut the connection"))
     if isinstance(error, (PermissionError, *_CREDENTIALS_MISSING)):
-        return SourceForbidden(said.format("access denied"))
+        unsigned = get_protocol(uri) in _S3_PROTOCOLS and _is_anonymous()
+        return SourceForbidden(said.format("access denied, without credentials" if unsigned else "access denied"))
     code = s3_code(error)
     if code in _REFUSED_CREDENTIALS:
         return SourceForbidden(said.format("access denied"))

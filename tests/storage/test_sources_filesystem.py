@@ -56,6 +56,8 @@ KNOWN = [
     (botocore.exceptions.NoCredentialsError(), SourceForbidden),
     (botocore.exceptions.ProfileNotFound(profile="x"), SourceForbidden),
     (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), StorageUnavailable),
+    (botocore.exceptions.SSLError(endpoint_url="x", error="CERTIFICATE_VERIFY_FAILED"), SourceForbidden),
+    (botocore.exceptions.SSLError(endpoint_url="x", error="cut off"), StorageUnavailable),
     (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), StorageUnavailable),
     (botocore.exceptions.ConnectTimeoutError(endpoint_url="x"), StorageUnavailable),
     (botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), StorageUnavailable),

