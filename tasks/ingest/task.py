@@ -74,12 +74,9 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     for source, problem in errors:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
-    doubts = [
-        *doubts_of_names(
-            frame_of(row for _, _, whole in listed for row in whole), ignored, run.settings.fit.training, now.date()
-        ),
-        *doubts_of_manifests(manifests),
-    ]
+    files = frame_of(row for _, _, whole in listed for row in whole)
+    training = run.settings.fit.training
+    doubts = [*doubts_of_names(files, ignored, training, now.date()), *doubts_of_manifests(manifests)]
     history = run.history()
     current = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])
