@@ -74,8 +74,9 @@ def auc_table(
 
     Returns:
         Columns and dtypes as `COLUMNS`, sorted. Missing text is None, an undefined figure NaN. When auc is undefined,
-        `reason` says why; rms_auc (louder = more abnormal, same recordings) needs no model. Unlabelled test recordings
-        are in no count. `threshold` is NaN when there is none or the scores carry several.
+        `reason` says why, and when it is of too few recordings to say anything, that; rms_auc (louder = more abnormal,
+        same recordings) needs no model. Unlabelled test recordings are in no count. `threshold` is NaN when there is
+        none or the scores carry several.
 
     Raises:
         ValueError: a recording has two rows for one seed, or two scores for one backbone, detector and seed.
@@ -171,7 +172,7 @@ def _figures(
     normal, abnormal = recordings.normal & within, recordings.abnormal
     pair = (recordings.score[normal], recordings.score[abnormal])
     pair_within = (pair[0], recordings.score[abnormal & within])
-    low, high = metrics.bootstrap_interval(*pair, settings.confidence, settings.bootstrap_samples, seed) or (None, None)
+    low, high = metrics.auc_interval(*pair, settings.confidence, settings.bootstrap_samples, seed) or (None, None)
     rates = metrics.confusion(
         recordings.called_abnormal[normal].tolist(), recordings.called_abnormal[abnormal].tolist()
     )
@@ -185,7 +186,7 @@ def _figures(
         "auc_high": high,
         "pauc": metrics.pauc(*pair, settings.max_fpr),
         "rms_auc": metrics.auc(recordings.rms_dbfs[normal], recordings.rms_dbfs[abnormal]),
-        "reason": _reason(recordings, *pair),
+        "reason": _reason(recordings, *pair) or _too_few(normal.sum(), abnormal.sum(), settings.confidence),
         "threshold": float(thresholds[0]) if thresholds.size == 1 else None,
         "precision": rates.precision,
         "recall": rates.recall,
@@ -195,6 +196,14 @@ def _figures(
         "auc_within_domain": metrics.auc(*pair_within),
         "pauc_within_domain": metrics.pauc(*pair_within, settings.max_fpr),
     }
+
+
+def _too_few(n_normal: int, n_abnormal: int, confidence: float) -> str | None:
+    """Why even a perfect AUC of so few recordings would say nothing: guessing gets it too often; else None."""
+    chance = metrics.chance_of_perfection(int(n_normal), int(n_abnormal))
+    if chance <= (1 - confidence) / 2:
+        return None
+    return f"too few to say: guessing ranks {n_normal} and {n_abnormal} recordings perfectly {chance:.0%} of the time"
 
 
 def _reason(recordings: _Recordings, normal: npt.NDArray[np.float64], abnormal: npt.NDArray[np.float64]) -> str | None:

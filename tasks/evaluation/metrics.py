@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 _DRAWS_IN_MEMORY = 500_000
+_ENOUGH_TO_DRAW_FROM = 50
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,68 @@ def bootstrap_interval(
         piece[:] = np.take_along_axis(outranked, drawn, axis=1).mean(axis=1) / normal.size
     low, high = np.quantile(aucs, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def newcombe_interval(auc: float, n_normal: int, n_abnormal: int, confidence: float) -> tuple[float, float]:
+    """Score-type interval of an AUC from the counts alone: every true AUC whose own spread reaches the observed one.
+
+    Newcombe 2006 (Statistics in Medicine 25:559), method 5: the variance of Hanley & McNeil 1982 with both sample sizes
+    set to their mean, taken at the true AUC. Like Wilson's interval of a share it has a width where the observed value
+    is 0 or 1, which the bootstrap, DeLong's and Wald's intervals have not.
+
+    Args:
+        auc: observed, 0..1.
+        n_normal: normal recordings, at least one.
+        n_abnormal: abnormal recordings, at least one.
+        confidence: level in (0, 1).
+
+    Returns:
+        (low, high), 0 <= low <= auc <= high <= 1.
+    """
+    z, mean_less_one = norm.ppf((1 + confidence) / 2), (n_normal + n_abnormal) / 2 - 1
+
+    def excess(true: float) -> float:
+        spread = 1 + mean_less_one * ((1 - true) / (2 - true) + true / (1 + true))
+        return float((true - auc) ** 2 - z**2 * true * (1 - true) * spread / (n_normal * n_abnormal))
+
+    edge = 1e-12  # 0 and 1 themselves have no spread, and so are trivial roots
+    low = 0.0 if auc == 0 else brentq(excess, 0.0, min(auc, 1 - edge))
+    high = 1.0 if auc == 1 else brentq(excess, max(auc, edge), 1.0)
+    return float(low), float(high)
+
+
+def auc_interval(
+    normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, confidence: float, n_samples: int, seed: int
+) -> tuple[float, float] | None:
+    """The published interval of an AUC: `bootstrap_interval`, where few speak not narrower than `newcombe_interval`.
+
+    Drawn again and again from few recordings, or from perfectly separated ones, the bootstrap sees too little spread or
+    none. So where a class has fewer than 50 recordings, or the AUC is 0 or 1, it is the wider end of both.
+
+    Args:
+        normal_scores: float (normal recording,).
+        abnormal_scores: float (abnormal recording,).
+        confidence: level in (0, 1).
+        n_samples: bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        (low, high), or None when undefined.
+    """
+    drawn = bootstrap_interval(normal_scores, abnormal_scores, confidence, n_samples, seed)
+    observed = auc(normal_scores, abnormal_scores)
+    if drawn is None or observed is None:
+        return None
+    n_normal, n_abnormal = np.size(normal_scores), np.size(abnormal_scores)
+    if min(n_normal, n_abnormal) >= _ENOUGH_TO_DRAW_FROM and 0 < observed < 1:
+        return drawn
+    low, high = newcombe_interval(observed, n_normal, n_abnormal, confidence)
+    return min(low, drawn[0]), max(high, drawn[1])
+
+
+def chance_of_perfection(n_normal: int, n_abnormal: int) -> float:
+    """How probable it is that scores which know nothing rank every abnormal recording above every normal one."""
+    return 1 / comb(n_normal + n_abnormal, n_normal)
 
 
 def confusion(normal_decisions: Sequence[bool | None], abnormal_decisions: Sequence[bool | None]) -> Confusion:

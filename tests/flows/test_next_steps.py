@@ -93,7 +93,7 @@ def test_what_is_doubtful_is_on_the_page_of_a_run_that_scores_as_well(cluster, t
 @pytest.mark.parametrize(
     ("files", "code", "words"),
     [
-        ({"a.mp3": b"x"}, "source_empty", "holds no recordings"),
+        ({"a.txt": b"x"}, "source_empty", "holds no recordings"),
         ({"press/a.wav": b"x", "manifest.csv": b"path,operator\na.wav\n"}, "bad_configuration", "manifest.csv"),
         ({"11/01/a.wav": b"x"}, "nothing_readable", "all 1 recordings were rejected: 1 unclear_machine"),
     ],

@@ -121,10 +121,9 @@ def _context(report: ReportInput) -> dict[str, Any]:
     fleet = page_rows.fleet_groups(report.fleet, report.auc, report.scores)
     top = choose_clips(report.scores, _TOP_A_MACHINE, _TOP_RECORDINGS)
     published_machines, published = evaluated.published_rows(report.published)
-    headlines = report.summary[(report.summary["machine_type"] == "all") & (report.summary["domain"] == "all")]
     return {
         "n_machines": len(page_rows.keyed(report.fleet)[MACHINE[:3]].drop_duplicates()),
-        "headlines": _capped(headlines, _MAX_HEADLINES),
+        "headlines": _capped(_headlines(report), _MAX_HEADLINES),
         "fleet": fleet,
         "seeds": report.auc["seed"].nunique(),
         "models": page_rows.models(report.auc),
@@ -149,6 +148,17 @@ def _context(report: ReportInput) -> dict[str, Any]:
         "max_fpr": evaluation.max_fpr,
         "false_alarm_rate": fit.false_alarm_rate,
     }
+
+
+def _headlines(report: ReportInput) -> pd.DataFrame:
+    """The means over all machines of each model, with `n_too_few`: machines whose AUC is of too few recordings."""
+    of_model = ["condition", "backbone", "detector"]
+    few = report.auc[(report.auc["domain"] == "all") & report.auc["auc"].notna() & report.auc["reason"].notna()]
+    few = few.drop_duplicates([*MACHINE, "backbone", "detector"])
+    n_too_few = few.groupby(of_model, dropna=False).size().reset_index(name="n_too_few")
+    means = report.summary[(report.summary["machine_type"] == "all") & (report.summary["domain"] == "all")]
+    joined = means.merge(n_too_few.astype(dict.fromkeys(of_model, object)), on=of_model, how="left")
+    return joined.assign(n_too_few=joined["n_too_few"].fillna(0).astype(int))
 
 
 def _clip_row(clip: Clip) -> page_rows.Row:

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from humwatch.tasks.evaluation.auc_table import COLUMNS, auc_table
-from humwatch.tasks.evaluation.metrics import bootstrap_interval
+from humwatch.tasks.evaluation.metrics import auc_interval
 from humwatch.tasks.settings import EvaluationSettings
 
 SETTINGS = EvaluationSettings(bootstrap_samples=200)
@@ -108,7 +108,7 @@ def test_interval_is_that_of_the_rows_seed():
     by_id = scores.set_index("recording_id")["score"]
     test = fleet[fleet["role"] == "test"].set_index("recording_id")["label"]
     normal, abnormal = by_id[test.index[test == "normal"]], by_id[test.index[test == "abnormal"]]
-    assert (row["auc_low"], row["auc_high"]) == bootstrap_interval(normal, abnormal, 0.95, 200, 3)
+    assert (row["auc_low"], row["auc_high"]) == auc_interval(normal, abnormal, 0.95, 200, 3)
 
 
 def test_decisions_by_hand():
@@ -150,6 +150,17 @@ def test_undefined_is_empty_and_says_why(counts, reason):
     assert row["reason"] == reason
     assert row[["auc", "auc_low", "auc_high", "pauc", "rms_auc"]].isna().all()
     assert (row["n_train"], row["n_normal"], row["n_abnormal"]) == counts
+
+
+@pytest.mark.parametrize(("counts", "too_few"), [((6, 2, 2), True), ((6, 3, 3), True), ((6, 4, 4), False)])
+def test_an_auc_of_recordings_too_few_to_tell_from_luck_says_so(counts, too_few):
+    fleet = machine(*counts)
+    row = only(table(fleet, scored(fleet)))
+    assert 0 <= row["auc_low"] < row["auc_high"] <= 1
+    assert (row["reason"] is not None) == too_few
+    if too_few:
+        n, m = counts[1:]
+        assert row["reason"].startswith(f"too few to say: guessing ranks {n} and {m} recordings perfectly ")
 
 
 def test_loudness_needs_no_model():

@@ -1,5 +1,6 @@
 """Metrics against scikit-learn, brute-force counts, hand-computed cases and simulation."""
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -10,9 +11,12 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from humwatch.tasks.evaluation.metrics import (
     Confusion,
     auc,
+    auc_interval,
     average_precision,
     bootstrap_interval,
+    chance_of_perfection,
     confusion,
+    newcombe_interval,
     pauc,
     roc_points,
 )
@@ -149,6 +153,60 @@ def test_interval_of_many_recordings_is_narrow_and_its_memory_bounded():
     # Hanley & McNeil (1982): the standard error of this AUC is close to 0.0047.
     assert high - low == pytest.approx(2 * 1.96 * 0.0047, rel=0.1)
     assert peak_bytes < 100e6
+
+
+def test_newcombes_interval_is_the_published_one():
+    # Newcombe 2006, Part 2: method 5 solves (auc - a)^2 = z^2 V(a); here by a grid instead of by a root finder.
+    for observed, n, m, confidence in ((0.9, 20, 30, 0.95), (0.6, 5, 4, 0.9), (1.0, 2, 2, 0.95), (0.0, 7, 3, 0.95)):
+        a = np.linspace(0, 1, 1_000_001)[1:-1]
+        spread = 1 + ((n + m) / 2 - 1) * ((1 - a) / (2 - a) + a / (1 + a))
+        inside = a[(observed - a) ** 2 <= norm.ppf((1 + confidence) / 2) ** 2 * a * (1 - a) / (n * m) * spread]
+        expected = (min(inside[0], observed), max(inside[-1], observed))
+        assert newcombe_interval(observed, n, m, confidence) == pytest.approx(expected, abs=3e-6)
+
+
+def test_perfect_separation_of_few_recordings_is_not_certain_and_of_more_is_more_so():
+    lows = []
+    for n in (1, 2, 5, 20, 100):
+        low, high = auc_interval(np.zeros(n), np.ones(n), 0.95, 200, 0)
+        assert high == 1
+        assert auc_interval(np.ones(n), np.zeros(n), 0.95, 200, 0) == pytest.approx((0, 1 - low))
+        lows.append(low)
+    assert lows == sorted(lows)
+    assert lows[1] < 0.5 < lows[2] < 0.8 < lows[3] < lows[4] < 1
+
+
+def test_the_interval_of_few_recordings_is_the_wider_of_both_and_of_many_the_bootstraps():
+    rng = np.random.default_rng(3)
+    for n in (8, 49, 50):
+        normal, abnormal = rng.normal(0, 1, 60), rng.normal(1, 1, n)
+        drawn = bootstrap_interval(normal, abnormal, 0.95, 500, 0)
+        low, high = auc_interval(normal, abnormal, 0.95, 500, 0)
+        if n == 50:
+            assert (low, high) == drawn
+        else:
+            counted = newcombe_interval(auc(normal, abnormal), 60, n, 0.95)
+            assert (low, high) == (min(drawn[0], counted[0]), max(drawn[1], counted[1]))
+    assert auc_interval([], [1], 0.95, 100, 0) is None
+
+
+def test_intervals_of_few_recordings_cover_the_true_auc():
+    rng = np.random.default_rng(12)
+    true_auc = norm.cdf(2 / np.sqrt(2))
+    covered = drawn = 0
+    for _ in range(300):
+        normal, abnormal = rng.normal(0, 1, 6), rng.normal(2, 1, 5)
+        for interval, counts in ((auc_interval, "few"), (bootstrap_interval, "drawn")):
+            low, high = interval(normal, abnormal, 0.95, 200, 0)
+            covered += counts == "few" and low <= true_auc <= high
+            drawn += counts == "drawn" and low <= true_auc <= high
+    assert covered / 300 > 0.94
+    assert drawn / 300 < 0.9  # why the bootstrap alone will not do
+
+
+def test_how_often_guessing_is_perfect():
+    ranked = [p for p in itertools.permutations(range(5)) if max(p[:3]) < min(p[3:])]
+    assert chance_of_perfection(3, 2) == len(ranked) / 120
 
 
 def test_confusion_is_scikit_learns():
