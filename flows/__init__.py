@@ -10,7 +10,7 @@ presets.py        settings of a run: presets, file, environment, flags
 settings_page.py  docs/settings.md
 summary.py        what a run did
 stage_progress.py progress as Prefect artifacts
-operations/       status, doctor, prune: looks into a lake, without a run
+operations/       status, doctor, prune: looks into a lake, without a run; inspecting: into sources, without a lake
 simulation/       synthetic fleets with known faults
 cli/              the command line
 """

@@ -3,6 +3,7 @@
 app.py         the commands of single stages, demo and weights; the others are added here
 fleet.py       nightly, backfill, retrain, rollback
 operators.py   status, doctor, prune, labels, simulate
+inspect.py     what is understood of sources;  inspection_view.py: how it is shown
 benchmark.py   export.py   serve.py
 options.py     the options that commands share
 answers.py     how a command runs, what it prints, its exit status

@@ -9,6 +9,7 @@ import pandas as pd
 
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.roles import commissioning
 from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.settings import FitSettings
 
@@ -60,10 +61,28 @@ def next_step(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | None:
     """
     if recordings.empty:
         return None
+    missing = what_is_missing(recordings, fit)
+    if missing is not None:
+        return missing
+    return NextStep(
+        "no_models",
+        "there are recordings to learn from, and no machine has a model for these settings",
+        "humwatch run (on nights: humwatch nightly), or humwatch fit and then humwatch score; where the archive says "
+        "which recordings train, it must hold normal ones among them",
+    )
+
+
+def what_is_missing(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | None:
+    """Return what recordings lack for a first model of any machine; None when they lack nothing.
+
+    Args:
+        recordings: as of `next_step`, at least one.
+        fit: what models are trained on.
+    """
     accepted = recordings[recordings["status"] == "accepted"]
     if accepted.empty:
         return _none_accepted(recordings)
-    return _labelled(accepted) if fit.training == "labelled" else _unlabelled(accepted, fit)
+    return _labels_missing(accepted) if fit.training == "labelled" else _nights_missing(accepted, fit)
 
 
 def told_rejects(recordings: pd.DataFrame) -> str:
@@ -100,7 +119,7 @@ def _none_accepted(recordings: pd.DataFrame) -> NextStep:
     )
 
 
-def _labelled(accepted: pd.DataFrame) -> NextStep:
+def _labels_missing(accepted: pd.DataFrame) -> NextStep | None:
     n, normal = len(accepted), int(accepted["label"].eq("normal").sum())
     if accepted["label"].isna().all():
         dated = is_dated(accepted["batch"])
@@ -118,15 +137,10 @@ def _labelled(accepted: pd.DataFrame) -> NextStep:
             f"{n} recordings, none labelled normal: there is no sound to learn from",
             "add normal recordings of the same machines, in folders `normal` or by a manifest",
         )
-    return NextStep(
-        "no_models",
-        f"{normal} recordings are labelled normal, and no machine has a model for these settings",
-        "humwatch run, or humwatch fit and then humwatch score; where the archive says which recordings train, it must "
-        "hold normal ones among them",
-    )
+    return None
 
 
-def _unlabelled(accepted: pd.DataFrame, fit: FitSettings) -> NextStep:
+def _nights_missing(accepted: pd.DataFrame, fit: FitSettings) -> NextStep | None:
     if not is_dated(accepted["batch"]).any():
         return NextStep(
             "no_night",
@@ -135,6 +149,8 @@ def _unlabelled(accepted: pd.DataFrame, fit: FitSettings) -> NextStep:
             "a manifest with a column recorded_at; without dates `humwatch run` works on labelled recordings",
         )
     if fit.commissioning_from or fit.commissioning_until:
+        if commissioning(accepted, fit).eq("train").any():
+            return None
         first, last = fit.commissioning_from or "its first night", fit.commissioning_until or "its newest night"
         return NextStep(
             "commissioning",
@@ -146,11 +162,7 @@ def _unlabelled(accepted: pd.DataFrame, fit: FitSettings) -> NextStep:
     furthest = commissionings(accepted, fit)[0]
     machines = accepted[["site", "machine_type", "machine_id", "condition"]].drop_duplicates()
     if furthest.is_over:
-        return NextStep(
-            "no_models",
-            f"{furthest.machine} has {furthest}, and no machine has a model for these settings",
-            "humwatch nightly, or humwatch fit with fit.training=assumed_normal",
-        )
+        return None
     which = "the only machine" if len(machines) == 1 else f"the furthest of {len(machines)} machines"
     return NextStep(
         "commissioning",

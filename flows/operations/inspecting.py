@@ -1,0 +1,143 @@
+"""Look at sources without a lake: list them, read names and a sample of headers, say what was understood."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import pandas as pd
+
+from humwatch.storage.errors import HumwatchError
+from humwatch.storage.reasons import Reason
+from humwatch.storage.sources import Member, list_members
+from humwatch.tasks.ingest.doubts import FACTS, doubts_of_manifests, doubts_of_names
+from humwatch.tasks.ingest.header_doubts import doubts_of_headers
+from humwatch.tasks.ingest.header_sample import choose, look_into
+from humwatch.tasks.ingest.inspection import (
+    TOLD_FACTS,
+    Inspection,
+    Use,
+    counts_of,
+    headers_of,
+    machines_of,
+    origins_of,
+    rejects_of,
+)
+from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, read_facts
+from humwatch.tasks.ingest.names import Facts, compile_pattern
+from humwatch.tasks.ingest.recording_rows import UNKNOWN
+from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.tasks.plan.next_step import what_is_missing
+from humwatch.tasks.settings import Settings, Training
+
+_COMMANDS: dict[Training, str] = {"labelled": "humwatch run", "assumed_normal": "humwatch nightly"}
+
+
+@dataclass
+class _Found:
+    """What listing sources gave."""
+
+    members: list[Member] = field(default_factory=list)
+    facts: list[Facts] = field(default_factory=list)
+    uses: list[ManifestUse] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+    errors: list[tuple[str, HumwatchError]] = field(default_factory=list)
+
+
+def inspect_sources(
+    sources: Sequence[str], settings: Settings, most_headers: int, today: date
+) -> tuple[Inspection, list[tuple[str, HumwatchError]]]:
+    """Return what is understood of sources, and those that cannot be read with the error of each.
+
+    Args:
+        sources: paths or URIs.
+        settings: of ingest, and what recordings are to become.
+        most_headers: how many headers to look at.
+        today: in UTC.
+
+    Raises:
+        BadConfiguration: the name pattern is wrong.
+        SourceForbidden, StorageUnavailable, SourceUnreadable: a store stopped answering while headers were read.
+    """
+    compile_pattern(settings.ingest.name_pattern)
+    found = _list(sources, settings)
+    recordings = _frame(found)
+    good = recordings[recordings["reason"].isna()]
+    looked_at = choose(recordings, found.members, most_headers)
+    heads = look_into([found.members[at] for at in looked_at])
+    of_machines = recordings.iloc[looked_at].reset_index(drop=True)
+    heads = heads.assign(**{name: of_machines[name] for name in ("path", *MACHINE)})
+    manifests = findings_of(found.uses)
+    doubts = [
+        *doubts_of_names(recordings, found.ignored, settings.fit.training, today),
+        *doubts_of_manifests(manifests),
+        *doubts_of_headers(heads, settings),
+    ]
+    accepted = [at for at, reason in enumerate(recordings["reason"]) if reason is None]
+    inspection = Inspection(
+        sources=tuple(sources),
+        recordings=len(recordings),
+        machines=machines_of(good),
+        origins=origins_of(
+            [found.members[at].path for at in accepted],
+            [vars(found.facts[at]) for at in accepted],
+            [found.facts[at].origins for at in accepted],
+        ),
+        labels=counts_of(good["label"]),
+        splits=counts_of(good["split"]),
+        rejected=rejects_of(recordings),
+        ignored=dict(found.ignored),
+        headers=headers_of(heads),
+        doubts=doubts,
+        layout=None,
+        uses=[_use(recordings, settings, training) for training in _COMMANDS] if len(recordings) else [],
+    )
+    return inspection, found.errors
+
+
+def _list(sources: Sequence[str], settings: Settings) -> _Found:
+    ingest, found = settings.ingest, _Found()
+    seen: dict[str, tuple[str, str]] = {}
+    for source in dict.fromkeys(sources):
+        try:
+            listing = list_members(source, ingest.extensions, ingest.max_member_bytes)
+            facts, uses = read_facts(listing.members, listing.manifests, compile_pattern(ingest.name_pattern))
+        except HumwatchError as error:
+            found.errors.append((source, error))
+            continue
+        found.errors += [(source, error) for error in listing.errors]
+        found.uses += uses
+        found.ignored.update(listing.ignored)
+        for member, known in zip(listing.members, facts, strict=True):
+            place = member.source_uri, member.member
+            if seen.setdefault(member.path, place) == place:
+                found.members.append(member)
+                found.facts.append(known)
+    return found
+
+
+def _frame(found: _Found) -> pd.DataFrame:
+    """Return a row a recording: what is known of it, and why it would be rejected."""
+    columns = list(dict.fromkeys((*FACTS, *TOLD_FACTS)))
+    return pd.DataFrame(
+        [_row(member, known, columns) for member, known in zip(found.members, found.facts, strict=True)],
+        columns=columns,
+        dtype=object,
+    )
+
+
+def _row(member: Member, facts: Facts, columns: Sequence[str]) -> list[Any]:
+    reason = member.problem or facts.problem
+    known = {**vars(facts), "path": member.path, "reason": str(reason) if reason else None}
+    if member.problem is Reason.UNSAFE_PATH:
+        known |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
+    return [known.get(name) for name in columns]
+
+
+def _use(recordings: pd.DataFrame, settings: Settings, training: Training) -> Use:
+    status = recordings["reason"].isna().map({True: "accepted", False: "rejected"})
+    fit = settings.fit.model_copy(update={"training": training})
+    return Use(_COMMANDS[training], what_is_missing(recordings.assign(status=status), fit))

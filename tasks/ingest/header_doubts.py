@@ -1,0 +1,126 @@
+"""Doubts that need headers: sample rates, channels and lengths that differ, files that cannot be decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.tasks.ingest.wording import Doubt, counted
+from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.settings import Settings
+
+_UNEVEN = 2.0  # the longest recording of a machine over its shortest
+
+
+def doubts_of_headers(heads: pd.DataFrame, settings: Settings) -> Iterator[Doubt]:
+    """Yield what is doubtful about a sample of headers.
+
+    Args:
+        heads: a row a header: path, site, machine_type, machine_id, condition, and `header_sample.HEADER`.
+        settings: what recordings are to become.
+    """
+    yield from _not_decoded(heads)
+    read = heads[heads["reason"].isna()]
+    if read.empty:
+        return
+    yield from _rates(read, settings.spectrogram.sample_rate_hz)
+    yield from _channels(read, settings)
+    yield from _lengths(read, settings)
+
+
+def hz(rate: float) -> str:
+    """Return `16 kHz`, `44.1 kHz`, `800 Hz`."""
+    return f"{rate / 1000:g} kHz" if rate >= 1000 else f"{rate:g} Hz"
+
+
+def span(low: float, high: float) -> str:
+    """Return `10 s`, `5 to 60 s`, `3 to 20 min`, whatever reads best."""
+    unit, seconds = ("h", 3600) if low >= 3600 else ("min", 60) if low >= 120 else ("s", 1)
+    first, last = f"{low / seconds:.3g}", f"{high / seconds:.3g}"
+    return f"{first} {unit}" if first == last else f"{first} to {last} {unit}"
+
+
+def _not_decoded(heads: pd.DataFrame) -> Iterator[Doubt]:
+    for reason, rows in heads[heads["reason"].notna()].groupby("reason", sort=True):
+        first = rows.iloc[0]
+        detail = f": {first['detail']}" if first["detail"] else ""
+        yield Doubt(
+            str(reason),
+            f"{len(rows)} of {counted(len(heads), 'header')} looked at would be rejected: "
+            f"{EXPLANATIONS[Reason(str(reason))]} (such as {first['path']}{detail})",
+            "look at that file; others like it were not looked at",
+        )
+
+
+def _rates(read: pd.DataFrame, model_hz: int) -> Iterator[Doubt]:
+    counts = read["sample_rate_hz"].value_counts()
+    lowest, highest = int(counts.index.min()), int(counts.index.max())
+    heard = min(highest, model_hz)
+    example = read["path"][read["sample_rate_hz"] == lowest].iloc[0]
+    if lowest < heard:
+        listed = ", ".join(f"{n} at {hz(rate)}" for rate, n in counts.items())
+        yield Doubt(
+            "mixed_rates",
+            f"sample rates differ ({listed}), and spectrograms are of {hz(model_hz)}: recordings at {hz(lowest)} have "
+            f"nothing above {hz(lowest / 2)}, the others up to {hz(heard / 2)}; a model of one takes the other for "
+            f"abnormal (such as {example})",
+            f"--set spectrogram.sample_rate_hz={lowest} makes all alike, or keep machines of different recorders apart",
+        )
+    elif highest < model_hz:
+        yield Doubt(
+            "low_rate",
+            f"recordings are at {hz(highest)} and spectrograms of {hz(model_hz)}: their upper part is empty "
+            f"(such as {example})",
+            f"--set spectrogram.sample_rate_hz={highest}",
+        )
+
+
+def _channels(read: pd.DataFrame, settings: Settings) -> Iterator[Doubt]:
+    channel = settings.spectrogram.channel
+    mixed = [(machine, rows) for machine, rows in by_machine(read).items() if len(rows["channels"].unique()) > 1]
+    if mixed:
+        machine, rows = mixed[0]
+        counts = ", ".join(f"{n} with {channels}" for channels, n in rows["channels"].value_counts().items())
+        yield Doubt(
+            "mixed_channels",
+            f"{counted(len(mixed), 'machine')} with differing numbers of channels: {machine.label} has {counts}; "
+            f"spectrogram.channel is {channel}",
+            "--set spectrogram.channel=mean hears all of them; or keep recorders apart",
+        )
+    if isinstance(channel, int) and (missing := read[read["channels"] <= channel]).size:
+        yield Doubt(
+            str(Reason.CHANNEL_MISSING),
+            f"{len(missing)} of {counted(len(read), 'header')} have no channel {channel}, counted from 0 "
+            f"(such as {missing['path'].iloc[0]})",
+            "--set spectrogram.channel=0, or mean",
+        )
+
+
+def _lengths(read: pd.DataFrame, settings: Settings) -> Iterator[Doubt]:
+    spectrogram, images = settings.spectrogram, settings.images
+    window_s = images.window_frames * spectrogram.hop_samples / spectrogram.sample_rate_hz
+    short = read[read["duration_s"] < window_s - spectrogram.hop_samples / spectrogram.sample_rate_hz]
+    if len(short):
+        yield Doubt(
+            str(Reason.TOO_SHORT),
+            f"{len(short)} of {counted(len(read), 'header')} are of recordings shorter than a window, {window_s:.3g} s "
+            f"(such as {short['path'].iloc[0]}, {short['duration_s'].iloc[0]:.3g} s)",
+            "--set images.window_frames to fewer frames",
+        )
+    uneven = [
+        (machine, rows["duration_s"].min(), rows["duration_s"].max())
+        for machine, rows in by_machine(read).items()
+        if rows["duration_s"].max() > _UNEVEN * rows["duration_s"].min()
+    ]
+    if uneven:
+        machine, low, high = uneven[0]
+        yield Doubt(
+            "uneven_lengths",
+            f"{counted(len(uneven), 'machine')} with recordings of very different length: {machine.label} from "
+            f"{span(low, low)} to {span(high, high)}; where most have one length the others are rejected as "
+            f"wrong_length; what is longer than {settings.ingest.longest_s:g} s is cut into clips of "
+            f"{settings.ingest.clip_s:g} s",
+            "--set health.duration_tolerance to accept more, --set ingest.longest_s to cut more",
+        )
