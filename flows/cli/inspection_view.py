@@ -130,13 +130,16 @@ def _rejected(found: Inspection) -> Table:
 
 
 def _doubts(found: Inspection) -> Iterator[RenderableType]:
-    yield Text("\nDoubtful", style="bold") if found.doubts else Text("\nNothing is doubtful.")
-    for doubt in found.doubts:
+    told_below = {use.missing.code for use in found.uses if use.missing}
+    doubts = [doubt for doubt in found.doubts if doubt.code not in told_below]
+    yield Text("\nDoubtful", style="bold") if doubts else Text("\nNothing is doubtful.")
+    for doubt in doubts:
         yield Text.assemble((f"- {doubt.message} ", "yellow"), (f"[{doubt.code}]", "dim"))
         yield Text(f"    {doubt.advice}")
 
 
 def _uses(found: Inspection) -> Iterator[RenderableType]:
+    any_is_ready = any(use.missing is None for use in found.uses)
     if found.uses:
         yield Text("\nWhat it can be used for", style="bold")
     for use in found.uses:
@@ -144,7 +147,8 @@ def _uses(found: Inspection) -> Iterator[RenderableType]:
             yield Text.assemble((f"- {use.command}: ", ""), ("ready", "green"))
         else:
             yield Text.assemble((f"- {use.command}: ", ""), (f"not yet: {use.missing.message}", "yellow"))
-            yield Text(f"    {use.missing.advice}")
+            if not any_is_ready:
+                yield Text(f"    {use.missing.advice}")
 
 
 def _period(nights: Sequence[str]) -> str:

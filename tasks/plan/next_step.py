@@ -115,7 +115,8 @@ def _none_accepted(recordings: pd.DataFrame) -> NextStep:
     return NextStep(
         "all_rejected",
         f"all {len(recordings)} recordings were rejected: {told_rejects(recordings)}",
-        "humwatch inspect SOURCE shows how names and headers are understood; docs/tables.md explains every reason",
+        "where names are the reason, --set ingest.layout='...' or a manifest says what they mean (humwatch inspect "
+        "SOURCE shows it); else correct the files: docs/tables.md explains every reason",
     )
 
 
@@ -164,11 +165,11 @@ def _nights_missing(accepted: pd.DataFrame, fit: FitSettings) -> NextStep | None
     if furthest.is_over:
         return None
     which = "the only machine" if len(machines) == 1 else f"the furthest of {len(machines)} machines"
+    lower = {"commissioning_nights": furthest.nights, "min_training_recordings": furthest.recordings}
+    lowered = [f"--set fit.{name}={n}" for name, n in lower.items() if n < getattr(fit, name)]
     return NextStep(
         "commissioning",
         f"no machine has history enough for a model: {which}, {furthest.machine}, has {furthest}",
-        "wait for more nights, or learn from fewer: "
-        f"--set fit.commissioning_nights={min(furthest.nights, fit.commissioning_nights)} "
-        f"--set fit.min_training_recordings={min(furthest.recordings, fit.min_training_recordings)} "
-        "(the fewer, the less is known of what is normal)",
+        f"wait for more nights, or learn from fewer: {' '.join(lowered)} (the fewer, the less is known of what is "
+        "normal)",
     )

@@ -42,7 +42,7 @@ def test_a_lake_without_recordings_has_no_next_step():
          "--set fit.commissioning_nights=5 --set fit.min_training_recordings=10"),
         (pd.concat([nights("7", 5, 2), nights("8", 14, 1), nights("9", 2, 9)]), NIGHTLY, "commissioning",
          "the furthest of 3 machines, press 8, has 14 of 14 nights and 14 of 20 recordings",
-         "--set fit.commissioning_nights=14 --set fit.min_training_recordings=14"),
+         "fewer: --set fit.min_training_recordings=14 ("),
         (nights("7", 20, 2), NIGHTLY, "no_models", "there are recordings to learn from", "humwatch nightly"),
         (pd.concat([nights("7", 14, 2), nights("7", 14, 1, label="abnormal")]).iloc[:30], NIGHTLY, "no_models",
          "there are recordings to learn from", "humwatch nightly"),
@@ -51,7 +51,7 @@ def test_a_lake_without_recordings_has_no_next_step():
          "from its first night to 2026-12-01, or that is not over: the lake holds nights from 2026-11-01 to 2026-11-05",
          "fit.commissioning_until"),
         (pd.concat([rows(9, status="rejected", reason="wrong_length"), rows(3, status="rejected", reason="silent")]),
-         FitSettings(), "all_rejected", "all 12 recordings were rejected: 9 wrong_length (its duration", "inspect"),
+         FitSettings(), "all_rejected", "all 12 recordings were rejected: 9 wrong_length (its duration", "docs/tables.md"),
         (rows(4, status="pending"), FitSettings(), "not_decoded", "4 recordings are not decoded yet", "spectrograms"),
     ],
 )  # fmt: skip
