@@ -27,7 +27,8 @@ from humwatch.tasks.ingest.inspection import (
     rejects_of,
 )
 from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, read_facts
-from humwatch.tasks.ingest.names import Facts, compile_pattern
+from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.recording_facts import Facts
 from humwatch.tasks.ingest.recording_rows import UNKNOWN
 from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.plan.next_step import what_is_missing
@@ -59,11 +60,10 @@ def inspect_sources(
         today: in UTC.
 
     Raises:
-        BadConfiguration: the name pattern is wrong.
+        BadConfiguration: the name pattern or a layout is wrong.
         SourceForbidden, StorageUnavailable, SourceUnreadable: a store stopped answering while headers were read.
     """
-    compile_pattern(settings.ingest.name_pattern)
-    found = _list(sources, settings)
+    found = _list(sources, settings, NameRules.of(settings.ingest))
     recordings = _frame(found)
     good = recordings[recordings["reason"].isna()]
     looked_at = choose(recordings, found.members, most_headers)
@@ -98,13 +98,13 @@ def inspect_sources(
     return inspection, found.errors
 
 
-def _list(sources: Sequence[str], settings: Settings) -> _Found:
+def _list(sources: Sequence[str], settings: Settings, rules: NameRules) -> _Found:
     ingest, found = settings.ingest, _Found()
     seen: dict[str, tuple[str, str]] = {}
     for source in dict.fromkeys(sources):
         try:
             listing = list_members(source, ingest.extensions, ingest.max_member_bytes)
-            facts, uses = read_facts(listing.members, listing.manifests, compile_pattern(ingest.name_pattern))
+            facts, uses = read_facts(listing.members, listing.manifests, rules)
         except HumwatchError as error:
             found.errors.append((source, error))
             continue

@@ -51,7 +51,8 @@ def test_a_lake_without_recordings_has_no_next_step():
          "from its first night to 2026-12-01, or that is not over: the lake holds nights from 2026-11-01 to 2026-11-05",
          "fit.commissioning_until"),
         (pd.concat([rows(9, status="rejected", reason="wrong_length"), rows(3, status="rejected", reason="silent")]),
-         FitSettings(), "all_rejected", "all 12 recordings were rejected: 9 wrong_length (its duration", "docs/tables.md"),
+         FitSettings(), "all_rejected", "all 12 recordings were rejected: 9 wrong_length (its duration",
+         "docs/tables.md"),
         (rows(4, status="pending"), FitSettings(), "not_decoded", "4 recordings are not decoded yet", "spectrograms"),
     ],
 )  # fmt: skip
