@@ -158,10 +158,17 @@ def simulate_command(
     first_night: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"Unset: {FleetPlan.first_night}.")
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="Write files in this layout instead of archives, such as "
+            "'{machine_type}_{machine_id}/{recorded_at:%Y/%m/%d/%H%M%S}.wav'; {batch} and {index} are known, too."
+        ),
+    ] = None,
     workers: Workers = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a synthetic fleet as archives of each night and type, and the truth beside them.
+    """Write a synthetic fleet as archives of each night and type, or as files, and the truth beside them.
 
     With --json: archives, planned, sent, missing, truncated, silent, abnormal, faulty_machines, recordings_csv,
     machines_csv (the truth), errors.
@@ -179,7 +186,8 @@ def simulate_command(
             fault_fraction=fault_fraction,
             fault_size=fault_size,
         )
-        total = plan.nights * min(plan.machines, len(plan.types))
+        recordings = plan.nights * plan.machines * plan.recordings_per_night
+        total = recordings if layout else plan.nights * min(plan.machines, len(plan.types))
         done = 0
 
         def tell(_: object) -> None:
@@ -188,7 +196,7 @@ def simulate_command(
             progress.tell("simulate", done, total)
 
         with live_progress(quiet=as_json):
-            fleet = simulate(plan, absolute(destination), workers, tell)
+            fleet = simulate(plan, absolute(destination), workers, tell, layout)
         counts = {name: value for name, value in asdict(fleet).items() if isinstance(value, int)}
         truth = {"recordings_csv": str(fleet.recordings_csv), "machines_csv": str(fleet.machines_csv)}
         if not as_json:

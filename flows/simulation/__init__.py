@@ -7,7 +7,7 @@ Where do I go to...?
   faults.py      what each fault does to a sound, and in which band
   fleet_plan.py  the plan: which machine, which night, which fault, what goes missing
   recordings.py  one recording from the plan, independent of every other
-  takes.py       names in the archives, rows of the truth
+  takes.py       names of archives and files, rows of the truth
   archives.py    the files, in parallel, and the truth beside them
   files.py       WAV, zip and CSV, whole or not at all
 """

@@ -1,20 +1,21 @@
-"""Writing a fleet: one zip archive a night and machine type, and the truth in a folder beside the destination."""
+"""Writing a fleet: a zip archive a night and machine type, or files in a layout; the truth in a folder beside it."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from humwatch.flows.simulation.files import wav_bytes, write_csv, write_zip
+from humwatch.flows.simulation.files import wav_bytes, write_csv, write_file, write_zip
 from humwatch.flows.simulation.fleet_plan import FleetPlan, PlannedFault, Status, Stream, generator, planned_faults
 from humwatch.flows.simulation.recordings import render_take
 from humwatch.flows.simulation.takes import (
@@ -38,7 +39,7 @@ class SimulatedFleet:
     """What was written.
 
     Attributes:
-        archives: The archives, by night and type.
+        archives: The archives, by night and type; none of a fleet written in a layout.
         recordings_csv: The truth, one row a planned recording (RECORDING_COLUMNS).
         machines_csv: The truth, one row a machine (MACHINE_COLUMNS).
         planned: Recordings planned; = sent + missing + truncated + silent.
@@ -67,6 +68,7 @@ def simulate(
     destination: str | Path,
     workers: int | None = None,
     on_archive: Callable[[Path], None] | None = None,
+    layout: str | None = None,
 ) -> SimulatedFleet:
     """Write `DESTINATION/DATE/TYPE.zip` holding `TYPE/ID/TIME.wav` (PCM 16, mono).
 
@@ -78,22 +80,49 @@ def simulate(
         plan: The fleet. The same plan writes the same bytes, whatever the workers.
         destination: A local folder.
         workers: Processes; unset: one a core. They are spawned, so a calling script needs its `__main__` guard.
-        on_archive: Called in this process after each archive, in order.
+        on_archive: Called in this process after each archive or file, in order.
+        layout: Write each recording as a file of its own instead, with the same bytes, called as this template says:
+            `line_7/{machine_type}_{machine_id}/{recorded_at:%Y/%m/%d/%H%M%S}.wav` (FILE_FACTS).
 
     Raises:
-        BadConfiguration: The destination is no local folder, or holds archives that the plan would not write.
+        BadConfiguration: The destination is no local folder, or holds archives or recordings that the plan would not
+            write; the layout cannot be written, or gives two recordings one path.
     """
     root = _local_folder(destination)
+    if layout is not None:
+        return _simulate_files(plan, root, layout, workers, on_archive)
     units: dict[str, TakesOfArchive] = {
         night_archive(plan, night, kind): partial(night_takes, plan, night, kind)
         for night in range(plan.nights)
         for kind in plan.types[: plan.machines]
     }
-    strangers = {path.relative_to(root).as_posix() for path in root.rglob("*.zip")} - set(units)
-    if strangers:
-        raise BadConfiguration(f"{root} holds archives of another fleet, such as {min(strangers)}")
-    archives = _run(plan, root, units, workers, on_archive)
+    _refuse_strangers(root, set(units))
+    archives = _run(partial(_write_archive, plan, root), units, workers, on_archive)
     return _with_truth(plan, archives, _truth_paths(root, ""), units, planned_faults(plan))
+
+
+def _simulate_files(
+    plan: FleetPlan, root: Path, layout: str, workers: int | None, on_file: Callable[[Path], None] | None
+) -> SimulatedFleet:
+    units: dict[str, TakesOfArchive] = {
+        night_archive(plan, night, kind): partial(night_takes, plan, night, kind, layout)
+        for night in range(plan.nights)
+        for kind in plan.types[: plan.machines]
+    }
+    counts = Counter(take.member for takes in units.values() for take in takes())
+    (path, count), *_ = counts.most_common(1)
+    if count > 1:
+        raise BadConfiguration(f"layout {layout!r} calls {count} recordings {path}")
+    _refuse_strangers(root, counts.keys())
+    _run(partial(_write_files, plan, root), units, workers, on_file)
+    return _with_truth(plan, [], _truth_paths(root, ""), units, planned_faults(plan))
+
+
+def _refuse_strangers(root: Path, planned: Collection[str]) -> None:
+    there = {path.relative_to(root).as_posix() for suffix in ("zip", "wav") for path in root.rglob(f"*.{suffix}")}
+    strangers = there.difference(planned)
+    if strangers:
+        raise BadConfiguration(f"{root} holds archives or recordings of another fleet, such as {min(strangers)}")
 
 
 def simulate_labelled(
@@ -120,7 +149,7 @@ def simulate_labelled(
         for kind in plan.types[: plan.machines]
     }
     root = _local_folder(destination)
-    archives = _run(plan, root, units, workers, on_archive)
+    archives = _run(partial(_write_archive, plan, root), units, workers, on_archive)
     return _with_truth(plan, archives, _truth_paths(root, f"{plan.condition}_"), units, {})
 
 
@@ -136,28 +165,25 @@ def _truth_paths(root: Path, prefix: str) -> tuple[Path, Path]:
 
 
 def _run(
-    plan: FleetPlan,
-    root: Path,
+    write: Callable[[str, TakesOfArchive], list[Path]],
     units: Mapping[str, TakesOfArchive],
     workers: int | None,
     on_archive: Callable[[Path], None] | None,
 ) -> list[Path]:
-    """Write every archive; one worker is this process."""
-    write = partial(_write_archive, plan, root)
+    """Write every unit and return the files; one worker is this process."""
     processes = min(workers or os.cpu_count() or 1, len(units))
-    archives = []
+    written = []
     with ExitStack() as stack:
-        results: Iterable[Path | None] = map(write, units.keys(), units.values())
+        results: Iterable[list[Path]] = map(write, units.keys(), units.values())
         if processes > 1:
             pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
             stack.callback(pool.shutdown, cancel_futures=True)  # an error or Ctrl-C does not wait for the rest
             results = pool.map(write, units.keys(), units.values())
-        for path in results:
-            if path is not None:
-                archives.append(path)
-                if on_archive is not None:
-                    on_archive(path)
-    return archives
+        for path in chain.from_iterable(results):
+            written.append(path)
+            if on_archive is not None:
+                on_archive(path)
+    return written
 
 
 def _with_truth(
@@ -197,14 +223,26 @@ def _with_truth(
     )
 
 
-def _write_archive(plan: FleetPlan, root: Path, name: str, takes: TakesOfArchive) -> Path | None:
+def _write_archive(plan: FleetPlan, root: Path, name: str, takes: TakesOfArchive) -> list[Path]:
     path = root / name
     sent = [take for take in takes() if take.status is not Status.MISSING]
     if not sent:
         path.unlink(missing_ok=True)
-        return None
+        return []
     write_zip(path, ((take.member, _file_bytes(plan, take)) for take in sent))
-    return path
+    return [path]
+
+
+def _write_files(plan: FleetPlan, root: Path, _: str, takes: TakesOfArchive) -> list[Path]:
+    written = []
+    for take in takes():
+        path = root / take.member
+        if take.status is Status.MISSING:
+            path.unlink(missing_ok=True)
+        else:
+            write_file(path, _file_bytes(plan, take))
+            written.append(path)
+    return written
 
 
 def _file_bytes(plan: FleetPlan, take: Take) -> bytes:

@@ -38,6 +38,12 @@ def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
             archive.writestr(info, data)
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """A file of its own."""
+    with _renamed_when_done(path) as file:
+        file.write(data)
+
+
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table in UTF-8 with Unix line ends; None is empty."""
     with _renamed_when_done(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:

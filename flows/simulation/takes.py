@@ -17,6 +17,7 @@ from humwatch.flows.simulation.fleet_plan import (
     severity,
     statuses,
 )
+from humwatch.storage.errors import BadConfiguration
 
 RECORDING_COLUMNS = (
     "archive",
@@ -33,6 +34,8 @@ RECORDING_COLUMNS = (
     "high_hz",
     "snr_db",
 )
+FILE_FACTS = ("machine_type", "machine_id", "batch", "recorded_at", "index")
+"""What a layout may say of a recording: the batch as a date, recorded_at as a time in UTC, the index within a night."""
 MACHINE_COLUMNS = (
     "machine_type",
     "machine_id",
@@ -70,17 +73,41 @@ def night_archive(plan: FleetPlan, night_index: int, machine_type: str) -> str:
     return f"{plan.recorded_at(night_index, 0):%Y-%m-%d}/{machine_type}.zip"
 
 
-def night_takes(plan: FleetPlan, night_index: int, machine_type: str) -> Iterator[Take]:
-    """The recordings planned for one archive, by machine and time; those that go missing are among them."""
-    archive = night_archive(plan, night_index, machine_type)
+def night_takes(plan: FleetPlan, night_index: int, machine_type: str, layout: str | None = None) -> Iterator[Take]:
+    """The recordings planned for one archive, by machine and time; those that go missing are among them.
+
+    With a `layout` they are files of their own, without an archive, called as `file_path` says.
+    """
+    archive = night_archive(plan, night_index, machine_type) if layout is None else ""
     for machine in range(plan.types.index(machine_type), plan.machines, len(plan.types)):
         folder = f"{machine_type}/{plan.machine_id(machine)}"
         size = severity(plan, machine, night_index)
         fault = planned_faults(plan)[machine].fault if size > 0 else None
         for index, status in enumerate(statuses(plan, machine, night_index)):
             at = plan.recorded_at(night_index, index)
-            member = f"{folder}/{at:%Y%m%dT%H%M%SZ}.wav"
+            if layout is None:
+                member = f"{folder}/{at:%Y%m%dT%H%M%SZ}.wav"
+            else:
+                member = file_path(layout, machine_type, plan.machine_id(machine), at, index)
             yield Take(machine, night_index, index, archive, member, f"{at:%Y-%m-%d}", at, status, fault, size)
+
+
+def file_path(layout: str, machine_type: str, machine_id: str, recorded_at: datetime, index: int) -> str:
+    """The path of a recording below the destination, in a layout like `{machine_id}/{recorded_at:%Y/%m/%d/%H%M%S}.wav`.
+
+    Raises:
+        BadConfiguration: The layout has other fields than FILE_FACTS, or paths that leave the destination, or are
+            hidden, or are not those of WAV files.
+    """
+    facts = (machine_type, machine_id, recorded_at.date(), recorded_at, index)
+    try:
+        path = layout.format(**dict(zip(FILE_FACTS, facts, strict=True)))
+    except (LookupError, ValueError, AttributeError) as error:
+        known = ", ".join(f"{{{name}}}" for name in FILE_FACTS)
+        raise BadConfiguration(f"layout {layout!r} cannot be written: its fields are {known} ({error})") from error
+    if any(part.startswith(".") or not part for part in path.split("/")) or not path.lower().endswith(".wav"):
+        raise BadConfiguration(f"layout {layout!r} gives {path!r}: a path below the destination must end in .wav")
+    return path
 
 
 def labelled_archive(plan: FleetPlan, machine_type: str) -> str:

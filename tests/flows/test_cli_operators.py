@@ -1,5 +1,7 @@
 """`humwatch labels import` and `humwatch simulate` as users call them."""
 
+import re
+
 import pandas as pd
 import pytest
 from operator_lake import humwatch, plant, work_on
@@ -105,9 +107,23 @@ def test_progress_and_counts_are_told(tmp_path):
     assert f"truth: {tmp_path}/fleet-truth\n" in answer.stdout
 
 
+def test_a_fleet_is_written_in_a_layout(tmp_path):
+    layout = "{machine_type}_{machine_id}/{batch:%Y-%m-%d}_{index:02d}.wav"
+    answer = humwatch("simulate", tmp_path / "fleet", *FLEET, "--workers", 1, "--layout", layout, "--json")
+    assert (answer.status, answer.json["errors"], answer.json["archives"]) == (0, [], 0)
+    truth = pd.read_csv(answer.json["recordings_csv"])
+    sent = set(truth["member"][truth["status"] != "missing"])
+    assert {str(path.relative_to(tmp_path / "fleet")) for path in (tmp_path / "fleet").rglob("*.wav")} == sent
+    assert all(re.fullmatch(r"(fan|pump)_id_\d+/2026-01-0[12]_0[01]\.wav", name) for name in truth["member"])
+
+
 @pytest.mark.parametrize(
     ("destination", "option", "message"),
-    [("fleet", ("--duration", 0), "duration_s"), ("s3://bucket/fleet", (), "no local folder")],
+    [
+        ("fleet", ("--duration", 0), "duration_s"),
+        ("fleet", ("--layout", "{line}.wav"), "{line}.wav"),
+        ("s3://bucket/fleet", (), "no local folder"),
+    ],
 )
 def test_a_fleet_that_cannot_be_is_bad_usage(tmp_path, destination, option, message):
     target = destination if "://" in destination else tmp_path / destination

@@ -207,3 +207,62 @@ def test_labelled_conditions_stand_side_by_side_and_share_their_takes(tmp_path: 
 def test_labelled_archives_need_a_whole_snr(tmp_path: Path) -> None:
     with pytest.raises(BadConfiguration, match="whole number"):
         simulate_labelled(replace(PLAN, snr_db=2.5), tmp_path, 1, 1)
+
+
+LAYOUT = "line_7/{machine_type}_{machine_id}/{recorded_at:%Y/%m/%d/%H%M%S}.wav"
+
+
+def test_a_layout_has_the_same_takes_as_the_archives(tmp_path: Path) -> None:
+    archived = simulate(LOSSY, tmp_path / "archives", workers=1)
+    fleet = simulate(LOSSY, tmp_path / "files", workers=2, layout=LAYOUT)
+    expected = {}
+    for (_, member), data in _members(tmp_path / "archives").items():
+        machine_type, machine_id, name = member.split("/")
+        at = pd.Timestamp(name.removesuffix(".wav"))
+        expected[f"line_7/{machine_type}_{machine_id}/{at:%Y/%m/%d/%H%M%S}.wav"] = data
+    written = {path: (tmp_path / "files" / path).read_bytes() for path in _digests(tmp_path / "files")}
+    assert written == expected
+    assert fleet.archives == ()
+    counts = ("planned", "sent", "missing", "truncated", "silent", "abnormal", "faulty_machines")
+    assert [getattr(fleet, name) for name in counts] == [getattr(archived, name) for name in counts]
+    truth, of_archives = pd.read_csv(fleet.recordings_csv), pd.read_csv(archived.recordings_csv)
+    assert set(truth["member"][truth["status"] != "missing"]) == set(written)
+    places = ["archive", "member"]
+    pd.testing.assert_frame_equal(truth.drop(columns=places), of_archives.drop(columns=places))
+
+
+def test_a_layout_again_takes_away_what_went_missing(tmp_path: Path) -> None:
+    lossless = replace(PLAN, dropout_rate=0.0)
+    simulate(lossless, tmp_path / "fleet", workers=1, layout=LAYOUT)
+    whole = _digests(tmp_path / "fleet")
+    simulate(PLAN, tmp_path / "fleet", workers=1, layout=LAYOUT)
+    assert _digests(tmp_path / "fleet").keys() < whole.keys()
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        ("{machine_type}/{batch}/{index}.wav", "calls 2 recordings"),
+        ("{line}/{machine_id}.wav", "its fields are {machine_type}, {machine_id}, {batch}, {recorded_at}, {index}"),
+        ("{}/{machine_id}.wav", "its fields are"),
+        ("{machine_id", "its fields are"),
+        ("{machine_id:%Y}.wav", "its fields are"),
+        ("../{machine_type}/{machine_id}/{recorded_at:%s}.wav", "below the destination"),
+        ("/tmp/{machine_type}/{machine_id}/{recorded_at:%s}.wav", "below the destination"),
+        ("{machine_type}/.{machine_id}/{recorded_at:%s}.wav", "below the destination"),
+        ("{machine_type}/{machine_id}/{recorded_at:%s}", "must end in .wav"),
+    ],
+)
+def test_layouts_that_cannot_be_written(tmp_path: Path, layout: str, said: str) -> None:
+    with pytest.raises(BadConfiguration, match=re.escape(said)):
+        simulate(PLAN, tmp_path / "fleet", workers=1, layout=layout)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_with_another_fleets_files_is_left_alone(tmp_path: Path) -> None:
+    simulate(PLAN, tmp_path / "fleet", workers=1, layout=LAYOUT)
+    before = _digests(tmp_path)
+    for layout in (None, "{machine_type}/{machine_id}/{recorded_at:%Y%m%d_%H%M%S}.wav"):
+        with pytest.raises(BadConfiguration, match="another fleet"):
+            simulate(PLAN, tmp_path / "fleet", workers=1, layout=layout)
+    assert _digests(tmp_path) == before
