@@ -135,12 +135,12 @@ def load_history(
     decoded = {part: path for part, path in paths.items() if path in listed}
     rows = _current_rows(lake, parts, decoded)
     rows["reason"] = rows["reason"].where(rows["reason"].notna(), rows["decode_reason"]).astype(object)
+    rows["sound_hash"] = rows["sound_hash"].where(shared(rows["sound_hash"]))
     measured = rows["n_frames"].notna()
     rows.loc[measured, "reason"] = judge(rows[measured], health)
     rows["usual_s"] = usual_durations_s(rows[measured])
     short = measured & rows["reason"].isna() & (rows["n_frames"] < window_frames)
     rows.loc[short, "reason"] = str(Reason.TOO_SHORT)
-    rows["sound_hash"] = rows["sound_hash"].where(shared(rows["sound_hash"]))
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 from conftest import FAKE, modification_times, run_humwatch, sorted_scores
-from recordings import machine, write_zip
+from recordings import machine, tone, wav, write_zip
 
 TABLES = ("auc", "summary", "scores", "rejected", "comparisons", "calibration", "published")
 OWN_WORKER = ("--set", "dask.address=null", "--workers", "1")
@@ -187,7 +187,7 @@ def test_a_changed_recording_supersedes_the_old_one(lake, archive, tmp_path):
     with zipfile.ZipFile(archive) as source:
         members = {name: source.read(name) for name in source.namelist()}
     changed = "fan/id_00/normal/00000003.wav"
-    members[changed] = members["fan/id_00/normal/00000004.wav"]
+    members[changed] = wav(tone(1))
     original = archive.read_bytes()
     try:
         write_zip(archive, members)
