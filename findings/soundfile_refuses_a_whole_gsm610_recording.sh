@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # soundfile's function reads a GSM 6.10 (or NMS ADPCM, G.721) WAV as a whole; its class, asked for the same file without
 # a number of frames, raises ValueError, though it knows the number. The number given, both give the same samples.
-# What Humwatch does about it: tests/tasks/spectrograms/test_decode.py::test_packed_wavs_are_what_soundfile_reads
+# What Humwatch does about it: tests/tasks/sound/test_decode.py::test_packed_wavs_are_what_soundfile_reads
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
