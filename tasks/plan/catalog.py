@@ -21,8 +21,8 @@ from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.repeats import shared
 from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.plan.verdicts import judge, usual_durations_s
-from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.plan.verdicts import DEFAULT_SPECTROGRAM, judge, usual_durations_s, usual_rates_hz
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
 MACHINE = ["site", "machine_type", "machine_id", "condition"]
 
@@ -37,7 +37,7 @@ _MEASURES = pa.schema(
     [
         HEALTH.field(name)
         for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction",
-                     "dead_channel", "channels", "sound_hash", "reason")
+                     "dead_channel", "channels", "sample_rate_hz", "sound_hash", "reason")
     ]
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ class History:
             `batch`, `label`, `split`, `recorded_at`, `part_id`, `row` (its place on the first axis of the part's
             stores), `sound_hash` (null where no other recording has the same), `reason`, and `status`: accepted,
             rejected (then `reason` says why) or pending (not decoded under the key); `duration_s` and `channels` as
-            decoded, `usual_s` of the machine.
+            decoded, `usual_s` and `usual_rate_hz` of the machine.
         parts: the parts by their id.
         decoded: parts with a table of facts from decoding, and where it is.
     """
@@ -122,6 +122,7 @@ def load_history(
     health: HealthSettings,
     window_frames: int,
     unfinished: Collection[Part] = frozenset(),
+    spectrogram: SpectrogramSettings = DEFAULT_SPECTROGRAM,
 ) -> History:
     """Return what is known of every recording; verdicts that need the whole machine are made here.
 
@@ -137,15 +138,16 @@ def load_history(
     rows["reason"] = rows["reason"].where(rows["reason"].notna(), rows["decode_reason"]).astype(object)
     rows["sound_hash"] = rows["sound_hash"].where(shared(rows["sound_hash"]))
     measured = rows["n_frames"].notna()
-    rows.loc[measured, "reason"] = judge(rows[measured], health)
+    rows.loc[measured, "reason"] = judge(rows[measured], health, spectrogram)
     rows["usual_s"] = usual_durations_s(rows[measured])
+    rows["usual_rate_hz"] = usual_rates_hz(rows[measured])
     short = measured & rows["reason"].isna() & (rows["n_frames"] < window_frames)
     rows.loc[short, "reason"] = str(Reason.TOO_SHORT)
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
     listed = [name for name in _HISTORY.names if name != "ingested_at"]
-    kept = [*listed, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s"]
+    kept = [*listed, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s", "usual_rate_hz"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 
@@ -166,7 +168,7 @@ def catalog_of(lake: Lake, history: History, batches: frozenset[str] | None = No
     facts = _read_whole(
         lake, chosen, {part: history.decoded[part] for part in parts if part in history.decoded}, HEALTH
     )
-    known = {name: chosen[name] for name in ("label", "reason", "status", "usual_s")}
+    known = {name: chosen[name] for name in ("label", "reason", "status", "usual_s", "usual_rate_hz")}
     recordings = recordings.join(facts[facts.columns.difference(recordings.columns)]).assign(**known)
     recordings = none_for_nan(recordings)
     return Catalog(recordings, recordings if batches is None else history.rows, history.parts)

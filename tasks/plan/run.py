@@ -166,7 +166,9 @@ class Run:
     def _load_history(self, unfinished: Collection[Part] = frozenset()) -> History:
         settings = self.settings
         window_frames = settings.images.window_frames
-        return load_history(self.lake, self.spectrogram_key, settings.health, window_frames, unfinished)
+        return load_history(
+            self.lake, self.spectrogram_key, settings.health, window_frames, unfinished, settings.spectrogram
+        )
 
     def _sources(self) -> Iterable[str]:
         return dict.fromkeys(representation.source for representation in self.representations)

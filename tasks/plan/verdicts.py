@@ -8,26 +8,32 @@ import pandas as pd
 
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.repeats import repeats
-from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
+DEFAULT_SPECTROGRAM = SpectrogramSettings()
 _MOST_OFF = 0.5  # share of a machine's recordings that are far from the median: with more there is no usual length
 
 FLOOR_DBFS = -200.0
 """Stored for anything quieter, digital silence (-inf) included."""
 
 
-def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
+def judge(
+    facts: pd.DataFrame, settings: HealthSettings, spectrogram: SpectrogramSettings = DEFAULT_SPECTROGRAM
+) -> pd.Series:
     """The first reason that applies to each recording, or None; independent of the order of rows.
 
     Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
-    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), WRONG_LENGTH. The last compares with the median duration of
-    the machine's (site, machine_type, machine_id) recordings that no other reason rejects, and only where most of them
-    have about that length: a machine that is recorded for as long as it runs has no wrong one.
+    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), OTHER_BAND, WRONG_LENGTH. The last two compare with the other
+    recordings of the machine (site, machine_type, machine_id) that no reason before rejects: OTHER_BAND with the band
+    that most of them have up to the spectrogram's upper edge, the wider of two as frequent ones; WRONG_LENGTH with
+    their median duration, and only where most of them have about that length: a machine that is recorded for as long as it
+    runs has no wrong one.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
             failed), the columns that `repeats` reads, and `reason`, null where decoding succeeded.
         settings: the limits.
+        spectrogram: what it needs of the recordings.
 
     Returns:
         object Series of `Reason` or None with the index of `facts`.
@@ -48,6 +54,8 @@ def judge(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
     reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
     reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
+    heard_to_hz = _heard_to_hz(facts["sample_rate_hz"], spectrogram)
+    reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
     usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
     is_off = np.abs(duration - usual) / usual > settings.duration_tolerance
     fit = pd.Series(np.where(pd.isna(verdict), is_off, np.nan), index=facts.index)
@@ -65,6 +73,38 @@ def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
     fit = facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)
     durations = facts["duration_s"].astype(np.float64).where(fit)
     return durations.groupby(_machine(facts), dropna=False).transform("median")
+
+
+def usual_rates_hz(facts: pd.DataFrame) -> pd.Series[float]:
+    """Return the most frequent sample rate of each recording's machine, of those that nothing but their band rejects.
+
+    Args:
+        facts: columns site, machine_type, machine_id, sample_rate_hz and reason.
+    """
+    fit = facts["reason"].isna() | (facts["reason"] == Reason.OTHER_BAND)
+    return _usual(facts["sample_rate_hz"].astype(np.float64), fit.to_numpy(), facts)
+
+
+def _heard_to_hz(sample_rate_hz: pd.Series, spectrogram: SpectrogramSettings) -> pd.Series[float]:
+    """Return the highest frequency that is in both a recording and its spectrogram."""
+    upper_edge_hz = spectrogram.fmax_hz or spectrogram.sample_rate_hz / 2
+    return (sample_rate_hz.astype(np.float64) / 2).clip(upper=upper_edge_hz)
+
+
+def _unusual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Whether each value is another than most of its machine have."""
+    if values[fit].nunique() < 2:
+        return np.zeros(len(values), dtype=bool)
+    return (values.notna() & (values != _usual(values, fit, facts))).to_numpy(dtype=bool)
+
+
+def _usual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.DataFrame) -> pd.Series[float]:
+    """Return the most frequent value of each row's machine among those that are `fit`, of several the largest."""
+    machine = facts.groupby(_machine(facts), dropna=False, sort=False).ngroup().to_numpy()
+    table = pd.DataFrame({"machine": machine[fit], "value": values.to_numpy()[fit]}).dropna()
+    counts = table.value_counts().rename("count").reset_index().sort_values(["count", "value"])
+    usual = counts.drop_duplicates("machine", keep="last").set_index("machine")["value"]
+    return pd.Series(usual.reindex(machine).to_numpy(dtype=np.float64), index=values.index)
 
 
 def _machine(facts: pd.DataFrame) -> list[pd.Series]:

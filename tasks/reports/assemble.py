@@ -39,15 +39,20 @@ def rejected_table(catalog: Catalog) -> pd.DataFrame:
     """Return rejected.csv: one row a rejected recording, with its reason in a word and in a sentence."""
     rows = catalog.recordings
     rows = rows[rows["status"] == "rejected"]
-    detail = rows["detail"].astype(object).mask(rows["reason"] == Reason.WRONG_LENGTH, _both_lengths(rows))
+    detail = rows["detail"].astype(object)
+    detail = detail.mask(rows["reason"] == Reason.WRONG_LENGTH, _beside_usual(rows, "duration_s", "usual_s", "s"))
+    detail = detail.mask(
+        rows["reason"] == Reason.OTHER_BAND, _beside_usual(rows, "sample_rate_hz", "usual_rate_hz", "Hz")
+    )
     explanation = [EXPLANATIONS[Reason(reason)] for reason in rows["reason"]]
     return rows.assign(explanation=explanation, detail=detail)[REJECTED_COLUMNS]
 
 
-def _both_lengths(rows: pd.DataFrame) -> pd.Series[str]:
-    lengths = zip(rows["duration_s"], rows["usual_s"], strict=True)
-    said = [f"{duration_s:g} s, where {usual_s:g} s are usual" for duration_s, usual_s in lengths]
-    return pd.Series(said, index=rows.index, dtype=object)
+def _beside_usual(rows: pd.DataFrame, name: str, usual_name: str, unit: str) -> pd.Series[str]:
+    """Return what a measure is, and what it usually is: `3 s, where 2 s are usual`."""
+    values = zip(rows[name], rows[usual_name], strict=True)
+    return pd.Series([f"{value:g} {unit}, where {usual:g} {unit} are usual" for value, usual in values],
+                     index=rows.index, dtype=object)  # fmt: skip
 
 
 def fleet_table(catalog: Catalog, auc: pd.DataFrame, silent: Sequence[Machine]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ MEMBERS = {
     **machine("pump/id_00", 4, 0, duration_s=2.0),
     "fan/id_00/normal/text.wav": b"this is no sound",
     "fan/id_00/normal/anomaly_id_00_00000001.wav": wav(tone(1, duration_s=2.0)),
-    "pump/id_00/normal/slow.wav": wav(tone(3, duration_s=2.0, rate_hz=8_000), rate_hz=8_000),
+    "pump/id_00/normal/slow.wav": wav(tone(3, duration_s=2.0, rate_hz=24_000), rate_hz=24_000),
 }
 
 

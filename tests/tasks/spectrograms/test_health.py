@@ -8,7 +8,7 @@ import pytest
 
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.verdicts import FLOOR_DBFS, judge
-from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 from humwatch.tasks.sound.decode import Audio
 from humwatch.tasks.spectrograms.health import measure
 
@@ -180,6 +180,19 @@ def test_the_median_is_each_machines_own():
         {"machine_id": "a", "site": "x", "duration_s": 10.0},
     )
     assert judge(table, SETTINGS).tolist() == [None] * 12 + [Reason.WRONG_LENGTH]
+
+
+def test_a_band_that_is_not_the_machines_is_told():
+    table = facts(*[{"sample_rate_hz": 16_000}] * 2, {"sample_rate_hz": 8_000}, {"sample_rate_hz": 48_000})
+    assert judge(table, SETTINGS).tolist() == [None, None, Reason.OTHER_BAND, None]
+    low = SpectrogramSettings(fmax_hz=3_500)
+    assert judge(table, SETTINGS, low).tolist() == [None] * 4
+    mostly_low = facts(*[{"sample_rate_hz": 8_000}] * 2, {"sample_rate_hz": 16_000})
+    assert judge(mostly_low, SETTINGS).tolist() == [None, None, Reason.OTHER_BAND]
+    other_machine = facts({"sample_rate_hz": 8_000}, {"sample_rate_hz": 16_000, "machine_id": "b"})
+    assert judge(other_machine, SETTINGS).tolist() == [None, None]
+    as_many = facts({"sample_rate_hz": 8_000}, {"sample_rate_hz": 16_000})
+    assert judge(as_many, SETTINGS).tolist() == [Reason.OTHER_BAND, None]
 
 
 def test_recordings_rejected_otherwise_do_not_move_the_median():
