@@ -26,8 +26,8 @@ def judge(
     CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), OTHER_BAND, WRONG_LENGTH. The last two compare with the other
     recordings of the machine (site, machine_type, machine_id) that no reason before rejects: OTHER_BAND with the band
     that most of them have up to the spectrogram's upper edge, the wider of two as frequent ones; WRONG_LENGTH with
-    their median duration, and only where most of them have about that length: a machine that is recorded for as long as it
-    runs has no wrong one.
+    their median duration, and only where most of them have about that length: a machine that is recorded for as long as
+    it runs has no wrong one.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
