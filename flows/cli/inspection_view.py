@@ -14,6 +14,7 @@ from rich.text import Text
 from humwatch.storage.errors import HumwatchError
 from humwatch.tasks.ingest.header_doubts import hz, span
 from humwatch.tasks.ingest.inspection import NO_RULE, Inspection, MachineNights
+from humwatch.tasks.plan.next_step import NextStep
 
 _MOST_MACHINES = 20
 _MOST_COLUMNS = 8
@@ -48,6 +49,9 @@ def parts(found: Inspection) -> Iterator[RenderableType]:
     if found.ignored:
         yield Text(f"\nNot read: {_kinds({suffix or '(no suffix)': n for suffix, n in found.ignored.items()})}")
     yield from _doubts(found)
+    if found.layout:
+        yield Text("\nA layout that reads it with fewer doubts (look again with it)", style="bold")
+        yield Text(f"    --set ingest.layout='{found.layout}'", style="green")
     yield from _uses(found)
 
 
@@ -142,13 +146,21 @@ def _uses(found: Inspection) -> Iterator[RenderableType]:
     any_is_ready = any(use.missing is None for use in found.uses)
     if found.uses:
         yield Text("\nWhat it can be used for", style="bold")
+    alike = {use.missing for use in found.uses}
+    if len(alike) == 1 and found.uses[0].missing:
+        yield from _not_yet(" and ".join(use.command for use in found.uses), found.uses[0].missing, advise=True)
+        return
     for use in found.uses:
         if use.missing is None:
             yield Text.assemble((f"- {use.command}: ", ""), ("ready", "green"))
         else:
-            yield Text.assemble((f"- {use.command}: ", ""), (f"not yet: {use.missing.message}", "yellow"))
-            if not any_is_ready:
-                yield Text(f"    {use.missing.advice}")
+            yield from _not_yet(use.command, use.missing, advise=not any_is_ready)
+
+
+def _not_yet(command: str, missing: NextStep, *, advise: bool) -> Iterator[RenderableType]:
+    yield Text.assemble((f"- {command}: ", ""), (f"not yet: {missing.message}", "yellow"))
+    if advise:
+        yield Text(f"    {missing.advice}")
 
 
 def _period(nights: Sequence[str]) -> str:

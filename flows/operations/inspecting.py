@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
-from typing import Any
 
 import pandas as pd
 
-from humwatch.storage.errors import HumwatchError
+from humwatch.storage.errors import HumwatchError, ManifestFitsNothing
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
-from humwatch.tasks.ingest.doubts import FACTS, doubts_of_manifests, doubts_of_names
+from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names
 from humwatch.tasks.ingest.header_doubts import doubts_of_headers
 from humwatch.tasks.ingest.header_sample import choose, look_into
 from humwatch.tasks.ingest.inspection import (
-    TOLD_FACTS,
     Inspection,
     Use,
     counts_of,
+    frame_of_facts,
     headers_of,
     machines_of,
     origins_of,
     rejects_of,
 )
+from humwatch.tasks.ingest.layout_advice import suggest_layout
 from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, read_facts
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.recording_facts import Facts
-from humwatch.tasks.ingest.recording_rows import UNKNOWN
+from humwatch.tasks.ingest.time_doubts import doubts_of_times
 from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.plan.next_step import what_is_missing
-from humwatch.tasks.settings import Settings, Training
+from humwatch.tasks.settings import IngestSettings, Settings, Training
 
 _COMMANDS: dict[Training, str] = {"labelled": "humwatch run", "assumed_normal": "humwatch nightly"}
 
@@ -63,43 +63,43 @@ def inspect_sources(
         BadConfiguration: the name pattern or a layout is wrong.
         SourceForbidden, StorageUnavailable, SourceUnreadable: a store stopped answering while headers were read.
     """
-    found = _list(sources, settings, NameRules.of(settings.ingest))
-    recordings = _frame(found)
+    rules = NameRules.of(settings.ingest)
+    found = _list(sources, settings.ingest, rules)
+    recordings = frame_of_facts(found.members, found.facts)
     good = recordings[recordings["reason"].isna()]
     looked_at = choose(recordings, found.members, most_headers)
     heads = look_into([found.members[at] for at in looked_at])
     of_machines = recordings.iloc[looked_at].reset_index(drop=True)
     heads = heads.assign(**{name: of_machines[name] for name in ("path", *MACHINE)})
     manifests = findings_of(found.uses)
+    found.errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
+    accepted = [at for at, reason in enumerate(recordings["reason"]) if reason is None]
+    paths, facts = [found.members[at].path for at in accepted], [found.facts[at] for at in accepted]
     doubts = [
         *doubts_of_names(recordings, found.ignored, settings.fit.training, today),
         *doubts_of_manifests(manifests),
         *doubts_of_headers(heads, settings),
+        *doubts_of_times(paths, facts, settings.ingest.time_zone),
     ]
-    accepted = [at for at, reason in enumerate(recordings["reason"]) if reason is None]
     inspection = Inspection(
         sources=tuple(sources),
         recordings=len(recordings),
         machines=machines_of(good),
-        origins=origins_of(
-            [found.members[at].path for at in accepted],
-            [vars(found.facts[at]) for at in accepted],
-            [found.facts[at].origins for at in accepted],
-        ),
+        origins=origins_of(paths, [vars(known) for known in facts], [known.origins for known in facts]),
         labels=counts_of(good["label"]),
         splits=counts_of(good["split"]),
         rejected=rejects_of(recordings),
         ignored=dict(found.ignored),
         headers=headers_of(heads),
         doubts=doubts,
-        layout=None,
+        layout=None if manifests else suggest_layout(found.members, rules, today),
         uses=[_use(recordings, settings, training) for training in _COMMANDS] if len(recordings) else [],
     )
     return inspection, found.errors
 
 
-def _list(sources: Sequence[str], settings: Settings, rules: NameRules) -> _Found:
-    ingest, found = settings.ingest, _Found()
+def _list(sources: Sequence[str], ingest: IngestSettings, rules: NameRules) -> _Found:
+    found = _Found()
     seen: dict[str, tuple[str, str]] = {}
     for source in dict.fromkeys(sources):
         try:
@@ -113,28 +113,10 @@ def _list(sources: Sequence[str], settings: Settings, rules: NameRules) -> _Foun
         found.ignored.update(listing.ignored)
         for member, known in zip(listing.members, facts, strict=True):
             place = member.source_uri, member.member
-            if seen.setdefault(member.path, place) == place:
-                found.members.append(member)
-                found.facts.append(known)
+            again = seen.setdefault(member.path, place) != place
+            found.members.append(member)
+            found.facts.append(replace(known, problem=Reason.DUPLICATE_NAME) if again else known)
     return found
-
-
-def _frame(found: _Found) -> pd.DataFrame:
-    """Return a row a recording: what is known of it, and why it would be rejected."""
-    columns = list(dict.fromkeys((*FACTS, *TOLD_FACTS)))
-    return pd.DataFrame(
-        [_row(member, known, columns) for member, known in zip(found.members, found.facts, strict=True)],
-        columns=columns,
-        dtype=object,
-    )
-
-
-def _row(member: Member, facts: Facts, columns: Sequence[str]) -> list[Any]:
-    reason = member.problem or facts.problem
-    known = {**vars(facts), "path": member.path, "reason": str(reason) if reason else None}
-    if member.problem is Reason.UNSAFE_PATH:
-        known |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
-    return [known.get(name) for name in columns]
 
 
 def _use(recordings: pd.DataFrame, settings: Settings, training: Training) -> Use:

@@ -5,6 +5,7 @@ A doubt is no error. Each says, with numbers and an example, what may have been 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any
@@ -21,7 +22,17 @@ from humwatch.tasks.settings import Training
 FACTS = (*FACTS_OF_MACHINES, "recorded_at", "reason")
 """Columns that doubts are made from, as in `storage.tables.RECORDINGS`."""
 
+_ADVICE = {
+    Reason.UNCLEAR_MACHINE: SAY_THE_LAYOUT,
+    Reason.CONFLICTING_NAMES: "rename them, or say in a manifest or in ingest.layout what they are",
+    Reason.MIXED_MACHINES: "two machines: --set ingest.layout='{site}/{machine_type}/{machine_id}/{}.wav'; "
+    "one: --set ingest.layout='{machine_type}/{machine_id}/{}.wav'",
+    Reason.NO_LAYOUT: "give ingest.layout another template after the others",
+    Reason.DUPLICATE_NAME: "give sources whose names differ, or rename the recordings",
+    Reason.NOT_IN_MANIFEST: "add their rows to the manifest",
+}
 _SPARSE = 0.05  # a date far from all others is doubtful when so few recordings have such
+_HEX_NAME = re.compile(r"(?:^|/)(?=[0-9A-F]*[A-F])[4-7][0-9A-F]{7}\.\w+$")
 _FAR_DAYS = 2 * 365
 _FIRST_YEAR = 1995  # clocks that were never set say 1970 or 1980
 # What is not read by design, and nobody misses.
@@ -30,7 +41,6 @@ _NO_SOUND = {
     ".md", ".mat", ".npy", ".npz", ".parquet", ".pdf", ".png", ".py", ".rst", ".svg", ".toml", ".txt", ".xls", ".xlsx",
     ".xml", ".yaml", ".yml",
 }  # fmt: skip
-_NAMING_REASONS = (Reason.UNCLEAR_MACHINE, Reason.CONFLICTING_NAMES, Reason.DUPLICATE_NAME)
 
 
 def frame_of(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -83,21 +93,27 @@ def doubts_of_manifests(manifests: Iterable[ManifestFindings]) -> Iterator[Doubt
 
 
 def _refused(recordings: pd.DataFrame) -> Iterator[Doubt]:
-    for reason in _NAMING_REASONS:
-        refused = recordings[recordings["reason"].eq(str(reason))]
-        if len(refused):
-            yield Doubt(
-                str(reason),
-                f"{len(refused)} of {counted(len(recordings), 'recording')} would be rejected: "
-                f"{EXPLANATIONS[reason]} (such as {refused['path'].iloc[0]})",
-                SAY_THE_LAYOUT,
-            )
+    groups: Iterable[tuple[Any, pd.DataFrame]] = recordings[recordings["reason"].notna()].groupby("reason", sort=True)
+    for reason, refused in groups:
+        yield Doubt(
+            str(reason),
+            f"{len(refused)} of {counted(len(recordings), 'recording')} would be rejected: "
+            f"{EXPLANATIONS[Reason(reason)]} (such as {refused['path'].iloc[0]})",
+            _ADVICE.get(Reason(reason), "correct these files, or leave them out"),
+        )
 
 
 def _nights(good: pd.DataFrame, training: Training) -> Iterator[Doubt]:
     dated = is_dated(good["batch"])
     undated = good[~dated]
-    if len(undated) and dated.any():
+    if len(undated) and _HEX_NAME.search(undated["path"].iloc[0]):
+        yield Doubt(
+            "hexadecimal_names",
+            f"the name of {undated['path'].iloc[0]} may be a time, as older AudioMoths wrote it; "
+            f"{len(undated)} of {len(good)} recordings have no date",
+            "--set ingest.hex_seconds=true",
+        )
+    elif len(undated) and dated.any():
         yield Doubt(
             "some_without_night",
             f"{len(undated)} of {len(good)} recordings have no date, the others have "
@@ -165,7 +181,7 @@ def _not_read(ignored: Mapping[str, int], recordings: int) -> Iterator[Doubt]:
         kinds = ", ".join(f"{n} {suffix or 'without a suffix'}" for suffix, n in missed.items())
         yield Doubt(
             "not_read",
-            f"{counted(sum(missed.values()), 'file')} beside {counted(recordings, 'recording')} are not read: {kinds}",
+            f"{counted(sum(missed.values()), 'file')} beside {counted(recordings, 'recording')} not read: {kinds}",
             "convert or unpack them if they are recordings (`ffmpeg -i FILE FILE.wav`); "
             "`ingest.extensions` says which files are recordings",
         )

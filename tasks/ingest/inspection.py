@@ -10,6 +10,9 @@ from typing import Any
 import pandas as pd
 
 from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.sources import Member
+from humwatch.tasks.ingest.doubts import FACTS
+from humwatch.tasks.ingest.recording_facts import Facts
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.next_step import NextStep
@@ -125,6 +128,17 @@ class Inspection:
     def nights(self) -> list[str]:
         """Every batch that is there, sorted."""
         return sorted({night for machine in self.machines for night in machine.nights})
+
+
+def frame_of_facts(members: Sequence[Member], facts: Sequence[Facts]) -> pd.DataFrame:
+    """Return a row a recording, what is known of it and why it would be rejected: `FACTS` and `TOLD_FACTS`."""
+    columns = list(dict.fromkeys((*FACTS, *TOLD_FACTS)))
+    rows = []
+    for member, known in zip(members, facts, strict=True):
+        reason = member.problem or known.problem
+        values = {**vars(known), "path": member.path, "reason": str(reason) if reason else None}
+        rows.append([values[name] for name in columns])
+    return pd.DataFrame(rows, columns=columns, dtype=object)
 
 
 def machines_of(good: pd.DataFrame) -> list[MachineNights]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
 
 from humwatch.storage.sources import archive_suffix
 from humwatch.tasks.ingest.recording_facts import LABEL_WORDS
-from humwatch.tasks.ingest.wording import SAY_THE_LAYOUT, Doubt, counted, some
+from humwatch.tasks.ingest.wording import SAY_THE_LABEL, SAY_THE_LAYOUT, Doubt, counted, some
 from humwatch.tasks.plan.times import date_of, strip_dates
 
 FACTS_OF_MACHINES = ("path", "site", "machine_type", "machine_id", "condition", "batch", "label")
@@ -49,13 +49,15 @@ def doubts_of_machines(good: pd.DataFrame) -> Iterator[Doubt]:
         machines,
         "machine_named_like_date",
         "a date, week or month: what was one machine is a new one each time",
-        _is_time,
+        is_like_a_time,
+        SAY_THE_LAYOUT,
     )
     yield from _called_like(
         machines,
         "machine_named_like_label",
         "a label: normal and faulty sound of one machine would not meet",
         _is_label,
+        SAY_THE_LABEL,
     )
     yield from _everything_in_one(good)
     yield from _alike(machines)
@@ -64,7 +66,9 @@ def doubts_of_machines(good: pd.DataFrame) -> Iterator[Doubt]:
     yield from _one_recording_each(good)
 
 
-def _called_like(machines: pd.DataFrame, code: str, what: str, suspicious: Any) -> Iterator[Doubt]:
+def _called_like(
+    machines: pd.DataFrame, code: str, what: str, suspicious: Callable[[str], bool], advice: str
+) -> Iterator[Doubt]:
     for column, kind in (("machine_type", "machine type"), ("machine_id", "machine ID")):
         names = [name for name in sorted(machines[column].unique()) if suspicious(name)]
         if names:
@@ -73,11 +77,12 @@ def _called_like(machines: pd.DataFrame, code: str, what: str, suspicious: Any) 
             yield Doubt(
                 code,
                 f"{counted(len(names), kind)} {are} called like {what}: {some(names)} (such as {example})",
-                SAY_THE_LAYOUT,
+                advice,
             )
 
 
-def _is_time(name: str) -> bool:
+def is_like_a_time(name: str) -> bool:
+    """Whether a folder is called like a date, week, month or day."""
     return _LIKE_A_TIME.fullmatch(name) is not None or date_of(name) is not None
 
 
@@ -195,7 +200,7 @@ def _above(folder: str, machine_type: str, machine_id: str) -> str | None:
         name = strip_dates(part.removesuffix(suffix))
         # plant_1.zip and plant_2.zip are one series; folders plant_1 and plant_2 are two plants
         kept.append(re.sub(r"[-_ ]?\d+$", "", name) if suffix else name)
-    says_nothing = (part.isdigit() or _is_time(part) or _is_label(part) or part in _SPLITS for part in kept)
+    says_nothing = (part.isdigit() or is_like_a_time(part) or _is_label(part) or part in _SPLITS for part in kept)
     return "/".join(part for part, none in zip(kept, says_nothing, strict=True) if part and not none)
 
 

@@ -9,6 +9,11 @@ SAY_THE_LAYOUT = (
     "say which part of a path is what: --set ingest.layout='{machine_type}/{machine_id}/{}.wav', or give a manifest"
 )
 
+SAY_THE_LABEL = (
+    "say which part is the label: --set ingest.layout='{machine_id}_{label}/{}.wav' or the like; further words for "
+    "labels: --set 'ingest.label_words={broken = \"abnormal\"}'"
+)
+
 
 @dataclass(frozen=True)
 class Doubt:

@@ -77,7 +77,7 @@ def test_a_night_too_early_for_models_has_the_numbers_of_the_machine_that_is_fur
 
 
 def test_what_is_doubtful_is_on_the_page_of_a_run_that_scores_as_well(cluster, tmp_path):
-    takes = machine("week47/pump_03", 4, 2, duration_s=2.5) | machine("week48/pump_03", 4, 2, duration_s=2.5)
+    takes = machine("uke47/pump_03", 4, 2, duration_s=2.5) | machine("uke48/pump_03", 4, 2, duration_s=2.5)
     source = write(tmp_path / "plant", takes)
     summary = json.loads(humwatch("run", source, "--lake", tmp_path / "lake", *SMALL, *cluster, "--json").stdout)
     assert [doubt["code"] for doubt in summary["doubts"]] == ["machine_named_like_date", "one_id_in_several_types"]

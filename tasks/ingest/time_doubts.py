@@ -1,0 +1,46 @@
+"""Doubts about times of recording: from several sources, missing for some, without a zone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from humwatch.tasks.ingest.recording_facts import Facts, Origin
+from humwatch.tasks.ingest.wording import Doubt, counted
+
+_ZONE = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)(?!\d)")
+
+
+def doubts_of_times(paths: Sequence[str], facts: Sequence[Facts], time_zone: str) -> Iterator[Doubt]:
+    """Yield what is doubtful about the times of recordings that would be accepted.
+
+    Args:
+        paths: of the recordings.
+        facts: of each.
+        time_zone: `ingest.time_zone`.
+    """
+    timed = [(path, known) for path, known in zip(paths, facts, strict=True) if known.recorded_at is not None]
+    sources = Counter(str(known.origins["recorded_at"]) for _, known in timed)
+    without = len(paths) - len(timed)
+    if len(sources) > 1 or (timed and without):
+        listed = ", ".join(f"{n:,} from {source}" for source, n in sources.most_common())
+        yield Doubt(
+            "mixed_times",
+            f"times of recording come from different places: {listed}{f', {without:,} have none' if without else ''}; "
+            "their clocks may differ",
+            "--set ingest.times_in_files=true reads those that stand in files; a manifest with a column recorded_at "
+            "settles it",
+        )
+    local = [path for path, known in timed if not _says_a_zone(path, known)]
+    if local and time_zone == "UTC":
+        yield Doubt(
+            "utc_assumed",
+            f"the times of {counted(len(local), 'recording')} name no zone and are taken for UTC (such as {local[0]})",
+            "if they are local: --set ingest.time_zone=Europe/Oslo, or wherever it is",
+        )
+
+
+def _says_a_zone(path: str, known: Facts) -> bool:
+    """Whether a time's zone is in the name; what other sources than names said is not seen here."""
+    return known.origins["recorded_at"] != Origin.FILE_NAME or bool(_ZONE.search(path.rpartition("/")[2]))
