@@ -134,9 +134,9 @@ def _dates(good: pd.DataFrame, today: date) -> Iterator[Doubt]:
     dated = good[is_dated(good["batch"])]
     if dated.empty:
         return
-    days = pd.to_datetime(dated["batch"])
+    days = pd.to_datetime(dated["batch"], errors="coerce")
     from_now = (days - pd.Timestamp(today)).dt.days
-    away = (days - days.quantile(0.5, interpolation="nearest")).dt.days.abs() > _FAR_DAYS
+    away = (from_now - from_now.median()).abs() > _FAR_DAYS
     far = (from_now > 1) | (days.dt.year < _FIRST_YEAR) | (away & (away.mean() <= _SPARSE))
     if far.any():
         nights = sorted(dated["batch"][far].unique())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pandas as pd
@@ -55,25 +56,30 @@ def _not_decoded(heads: pd.DataFrame) -> Iterator[Doubt]:
 
 
 def _rates(read: pd.DataFrame, model_hz: int) -> Iterator[Doubt]:
-    counts = read["sample_rate_hz"].value_counts()
-    lowest, highest = int(counts.index.min()), int(counts.index.max())
-    heard = min(highest, model_hz)
-    example = read["path"][read["sample_rate_hz"] == lowest].iloc[0]
-    if lowest < heard:
-        listed = ", ".join(f"{n} at {hz(rate)}" for rate, n in counts.items())
+    machines = by_machine(read.assign(heard_hz=read["sample_rate_hz"].clip(upper=model_hz)))
+    mixed = [(machine, rows) for machine, rows in machines.items() if len(set(rows["heard_hz"])) > 1]
+    low = [
+        rows for rows in machines.values() if set(rows["heard_hz"]) != {model_hz} and len(set(rows["heard_hz"])) == 1
+    ]
+    if mixed:
+        machine, rows = mixed[0]
+        counts = Counter(int(rate) for rate in rows["sample_rate_hz"])
+        lowest, highest = min(counts), min(max(counts), model_hz)
+        listed = ", ".join(f"{n} at {hz(rate)}" for rate, n in counts.most_common())
         yield Doubt(
             "mixed_rates",
-            f"sample rates differ ({listed}), and spectrograms are of {hz(model_hz)}: recordings at {hz(lowest)} have "
-            f"nothing above {hz(lowest / 2)}, the others up to {hz(heard / 2)}; a model of one takes the other for "
-            f"abnormal (such as {example})",
-            f"--set spectrogram.sample_rate_hz={lowest} makes all alike, or keep machines of different recorders apart",
+            f"{counted(len(mixed), 'machine')} with several sample rates: {machine.label} has {listed}; what is at "
+            f"{hz(lowest)} has nothing above {hz(lowest / 2)}, the rest up to {hz(highest / 2)}, so a model of one "
+            f"takes the other for abnormal (such as {rows['path'][rows['sample_rate_hz'] == lowest].iloc[0]})",
+            f"--set spectrogram.sample_rate_hz={lowest} makes all alike, or keep recorders apart as machines",
         )
-    elif highest < model_hz:
+    if low:
+        rate = int(low[0]["sample_rate_hz"].iloc[0])
         yield Doubt(
             "low_rate",
-            f"recordings are at {hz(highest)} and spectrograms of {hz(model_hz)}: their upper part is empty "
-            f"(such as {example})",
-            f"--set spectrogram.sample_rate_hz={highest}",
+            f"{len(low):,} of {counted(len(machines), 'machine')} recorded at less than the {hz(model_hz)} of "
+            f"spectrograms: at {hz(rate)} these are empty above {hz(rate / 2)} (such as {low[0]['path'].iloc[0]})",
+            f"--set spectrogram.sample_rate_hz={rate} if all are; else nothing: every machine has a model of its own",
         )
 
 

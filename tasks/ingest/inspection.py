@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import pandas as pd
@@ -201,17 +202,18 @@ def rejects_of(recordings: pd.DataFrame) -> list[Rejects]:
 def headers_of(heads: pd.DataFrame) -> Headers:
     """Return the figures of a sample of headers (machine columns and `header_sample.HEADER`)."""
     read = heads[heads["reason"].isna()]
-    lengths = read["duration_s"].astype(float)
+    lengths = sorted(float(length) for length in read["duration_s"])
     return Headers(
-        len(heads),
-        len(by_machine(heads)),
-        *(_counts(read[name]) for name in ("container", "codec", "sample_rate_hz", "channels")),
-        *(
-            (float(value) for value in (lengths.min(), lengths.median(), lengths.max()))
-            if len(read)
-            else (None, None, None)
-        ),
-        _counts(read["note"][read["note"].ne("")]),
+        looked_at=len(heads),
+        machines=len(by_machine(heads)),
+        containers=_counts(read["container"]),
+        codecs=_counts(read["codec"]),
+        sample_rates_hz=_counts(read["sample_rate_hz"]),
+        channels=_counts(read["channels"]),
+        shortest_s=lengths[0] if lengths else None,
+        median_s=median(lengths) if lengths else None,
+        longest_s=lengths[-1] if lengths else None,
+        not_believed=_counts(read["note"][read["note"].ne("")]),
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
+from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.sources import Member, archive_suffix
 from humwatch.tasks.ingest.doubts import doubts_of_names
 from humwatch.tasks.ingest.inspection import frame_of_facts
@@ -37,18 +38,20 @@ def suggest_layout(members: Sequence[Member], rules: NameRules, today: date) -> 
     step = max(1, len(members) // _TRIED_ON)
     tried_on = members[::step]
 
-    def trouble(layout: str | None) -> tuple[int, int]:
+    def trouble(tried: NameRules) -> tuple[int, int]:
         """How many recordings are refused, then how many things are doubtful."""
-        tried = rules if layout is None else replace(rules, layouts=compile_layouts([layout]))
         frame = frame_of_facts(tried_on, read_facts(tried_on, (), tried)[0])
         doubts = doubts_of_names(frame, {}, "labelled", today)
         return int(frame["reason"].notna().sum()), sum(doubt.code not in {"no_labels", "one_label"} for doubt in doubts)
 
-    found, least = None, trouble(None)
+    found, least = None, trouble(rules)
     if least == (0, 0):
         return None
     for layout in dict.fromkeys(_candidates([folders_and_name(member.path) for member in tried_on], rules)):
-        left = trouble(layout)
+        try:
+            left = trouble(replace(rules, layouts=compile_layouts([layout])))
+        except BadConfiguration:  # of these paths no template can be made this way, such as with a date said twice
+            continue
         if left < least:
             found, least = layout, left
     return found
@@ -74,20 +77,25 @@ def _candidates(paths: Sequence[Sequence[str]], rules: NameRules) -> Iterator[st
 
 
 def _places(differing: Sequence[int], names: Sequence[int], most: int) -> Iterator[list[int]]:
-    """Yield which folders name the machine: from the first that differs all, or those that differ."""
-    every = sorted({*differing, *(at for at in names if differing and at >= differing[0])})
-    if len(every) <= most:
-        yield every
-    before = [at for at in names if differing and at < differing[-1] and at not in differing]
-    if before and len(differing) < most:
-        yield sorted([*differing, before[-1]])
-    if len(differing) <= most:
+    """Yield which folders name the machine: always those that differ, with as many of the others as seem to belong."""
+    constant = [at for at in names if at not in differing]
+    below = [at for at in constant if differing and at > differing[0]]
+    room = most - len(differing)
+    if len(below) <= room:
+        yield sorted([*differing, *below])
+    if below and room > 0:
+        above_last = [at for at in below if at < differing[-1]]
+        yield sorted([*differing, *(above_last or below)[-1 if above_last else -room :]])
+    if room >= 0:
         yield list(differing)
 
 
 def _with_time_of_day(parts: Sequence[str], files: Sequence[str]) -> str:
     """Return the template; where a date is followed by files called like a time of day, both are one time."""
     *folders, file = parts
+    if "{recorded_at:" in file:
+        folders = [folder.replace("{recorded_at:", "{batch:") for folder in folders]
+        return "/".join([*folders, file])
     stems = [name.rpartition(".")[0] for name in files]
     suffix = file.removeprefix("{}")
     code = next((code for code in _TIMES_OF_DAY if _are_times([f"2000 {stem}" for stem in stems], f"%Y {code}")), None)

@@ -24,7 +24,7 @@ _MONTHS = (
 _SPANS = "week|wk|kw|cw|woche|uke|day|tag|night|nacht|shift|schicht|month|monat|q"
 _LIKE_A_TIME = re.compile(
     rf"(?:\d{{2,4}}[-_ ]?)?(?:{_MONTHS})(?:[-_ ]?\d{{2,4}})?|(?:\d{{4}}[-_ ]?)?(?:{_SPANS})[-_ ]?\d{{1,4}}|"
-    r"\d{4}[-_ ]?w\d\d?|(?:mon|tues|wednes|thurs|fri|satur|sun)day",
+    r"\d{4}[-_ ]?w\d\d?|(?:19|20)\d\d[-_.]\d\d|(?:mon|tues|wednes|thurs|fri|satur|sun)day",
     re.IGNORECASE,
 )
 _LIKE_A_LABEL = {
@@ -123,8 +123,8 @@ def _beginning(path: str) -> str:
 def _alike(machines: pd.DataFrame) -> Iterator[Doubt]:
     """Names that differ in case, separators or leading zeros only."""
     same: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-    for row in machines.itertuples(index=False):
-        same[row.site, _bare(row.machine_type), _bare(row.machine_id)].add(f"{row.machine_type}/{row.machine_id}")
+    for site, machine_type, machine_id in machines[_MACHINE].itertuples(index=False, name=None):
+        same[site, _bare(machine_type), _bare(machine_id)].add(f"{machine_type}/{machine_id}")
     pairs = sorted(" and ".join(sorted(names)) for names in same.values() if len(names) > 1)
     if pairs:
         yield Doubt(
@@ -159,10 +159,12 @@ def _in_two_places(good: pd.DataFrame) -> Iterator[Doubt]:
     folders = good.assign(folder=good["path"].str.rpartition("/")[0])
     folders = folders.drop_duplicates(["folder", *_MACHINE, "condition", "batch"])
     places = [
-        _above(row.folder, row.machine_type, row.machine_id)
-        for row in folders[["folder", "machine_type", "machine_id"]].itertuples(index=False)
+        _above(folder, machine_type, machine_id)
+        for folder, machine_type, machine_id in zip(
+            folders["folder"], folders["machine_type"], folders["machine_id"], strict=True
+        )
     ]
-    folders = folders.assign(place=places).dropna(subset=["place"])
+    folders = folders.assign(place=pd.Series(places, index=folders.index, dtype=object)).dropna(subset=["place"])
     at_once = folders.groupby([*_MACHINE, "condition", "batch"], dropna=False, sort=True)["place"].agg(
         lambda of: sorted(set(of))
     )
@@ -170,7 +172,7 @@ def _in_two_places(good: pd.DataFrame) -> Iterator[Doubt]:
     if several.empty:
         return
     site, machine_type, machine_id, *_ = several.index[0]
-    n = len(several.index.droplevel(["condition", "batch"]).unique())
+    n = len(several.reset_index()[_MACHINE].drop_duplicates())
     machine = "/".join(name for name in (site, machine_type, machine_id) if isinstance(name, str))
     yield Doubt(
         "one_machine_in_two_places",

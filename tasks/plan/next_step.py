@@ -88,7 +88,7 @@ def what_is_missing(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | No
 def told_rejects(recordings: pd.DataFrame) -> str:
     """Return the reasons of rejected recordings with their numbers, the most frequent first, each explained."""
     counts = recordings["reason"].value_counts()
-    told = [f"{n} {reason} ({EXPLANATIONS[Reason(reason)]})" for reason, n in counts.head(_MOST_REASONS).items()]
+    told = [f"{n} {reason} ({EXPLANATIONS[Reason(str(reason))]})" for reason, n in counts.head(_MOST_REASONS).items()]
     return ", ".join(told) + (f" and {len(counts) - _MOST_REASONS} more reasons" if len(counts) > _MOST_REASONS else "")
 
 

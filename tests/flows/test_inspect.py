@@ -89,16 +89,19 @@ def test_what_headers_say_that_matters_is_doubtful(tmp_path):
     low = wav(tone(1, duration_s=2.5, rate_hz=8000), rate_hz=8000)
     stereo = wav(tone(1, duration_s=2.5, channels=2))
     files = machine("fan/1", 4, 2, duration_s=2.5) | {f"fan/2/normal/{take}.wav": low for take in range(3)}
+    files["fan/1/normal/low.wav"] = low
     files |= {"fan/1/normal/stereo.wav": stereo, "fan/1/normal/long.wav": wav(tone(1, duration_s=9.0))}
     files |= {"fan/1/normal/text.wav": b"no sound" * 50, "fan/1/normal/blip.wav": wav(tone(1, duration_s=0.5))}
     found = inspected(write(tmp_path / "plant", files))
-    assert codes(found) == {"mixed_rates", "mixed_channels", "uneven_lengths", "too_short", "not_audio"}
+    assert codes(found) == {"mixed_rates", "low_rate", "mixed_channels", "uneven_lengths", "too_short", "not_audio"}
     told = {doubt["code"]: doubt for doubt in found["doubts"]}
-    assert "9 at 16 kHz, 3 at 8 kHz" in told["mixed_rates"]["message"]
-    assert "nothing above 4 kHz, the others up to 8 kHz" in told["mixed_rates"]["message"]
+    assert "1 machine with several sample rates: fan 1 has 9 at 16 kHz, 1 at 8 kHz" in told["mixed_rates"]["message"]
+    assert "nothing above 4 kHz, the rest up to 8 kHz" in told["mixed_rates"]["message"]
+    assert "1 of 2 machines recorded at less than the 16 kHz of spectrograms" in told["low_rate"]["message"]
     assert told["mixed_rates"]["advice"].startswith("--set spectrogram.sample_rate_hz=8000")
     assert "fan 1 from 0.5 s to 9 s" in told["uneven_lengths"]["message"]
-    assert "mixed_rates" not in codes(inspected(tmp_path / "plant", "--set", "spectrogram.sample_rate_hz=8000"))
+    alike = codes(inspected(tmp_path / "plant", "--set", "spectrogram.sample_rate_hz=8000"))
+    assert not alike & {"mixed_rates", "low_rate"}
 
 
 def test_the_layout_that_is_advised_reads_it_without_doubts(tmp_path):

@@ -27,6 +27,12 @@ def members(paths):
         ([f"sound/plant{p}/line2/pump_03/2026/11/{d:02d}/0{i}0000.wav" for p in "AB" for d in DAYS for i in range(2)],
          "{site}/{machine_type}/{machine_id}/{recorded_at:%Y/%m/%d/%H%M%S}.wav",
          {("plantA", "line2", "pump_03"), ("plantB", "line2", "pump_03")}),
+        ([f"s/plant{p}/line2/pump_03/2026/11/{d:02d}/2026-11-{d:02d}T01-00-00.wav" for p in "AB" for d in DAYS],
+         "{site}/{machine_type}/{machine_id}/{batch:%Y/%m/%d}/{recorded_at:%Y-%m-%dT%H-%M-%S}.wav",
+         {("plantA", "line2", "pump_03"), ("plantB", "line2", "pump_03")}),
+        ([f"s/plant{p}/2026-11/line2/pump_03/2026-11-{d:02d}/{d}.wav" for p in "AB" for d in DAYS],
+         "{site}/{}/{machine_type}/{machine_id}/{recorded_at:%Y-%m-%d}/{}.wav",
+         {("plantA", "line2", "pump_03"), ("plantB", "line2", "pump_03")}),
         ([f"sound/plant{p}/hall/press/{m}/mic/2026-11-{d:02d}/{d}.wav" for p in "AB" for m in "xy" for d in DAYS],
          "{site}/{}/{machine_type}/{machine_id}/{}/{recorded_at:%Y-%m-%d}/{}.wav",
          {(f"plant{p}", "press", m) for p in "AB" for m in "xy"}),
@@ -49,10 +55,11 @@ def test_a_layout_is_advised_that_reads_every_machine(paths, layout, machines):
         [f"fan.zip/fan/id_0{m}/{label}/{i}.wav" for m in (0, 2) for label in ("normal", "abnormal") for i in range(3)],
         [f"sound/pump_0{m}/2026/11/{d:02d}/rec.wav" for m in (3, 4) for d in DAYS],
         [f"sound/{i}.wav" for i in range(20)],
+        [f"s/plant{p}/2026-11-{d:02d}/line2/20261101/pump/{d}.wav" for p in "AB" for d in DAYS],
         [f"sound/11/{d:02d}/{i}.wav" for d in DAYS for i in range(2)],
         ["a.wav"],
     ],
-    ids=["MIMII", "spread dates", "nothing to go by", "no year", "one file"],
+    ids=["MIMII", "spread dates", "nothing to go by", "two dates", "no year", "one file"],
 )
 def test_no_layout_is_advised_where_names_are_clear_or_say_nothing(paths):
     assert suggest_layout(members(paths), DEFAULT_RULES, TODAY) is None
