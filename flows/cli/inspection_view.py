@@ -118,6 +118,8 @@ def _headers(found: Inspection) -> Table:
         middle = f", half of them up to {span(headers.median_s, headers.median_s)}"
         lengths = span(headers.shortest_s, headers.longest_s)
         table.add_row("length", lengths + (middle if headers.shortest_s < headers.longest_s else ""))
+    if headers.times:
+        table.add_row("time in file", ", ".join(f"{source} ({n:,})" for source, n in headers.times.items()))
     if headers.not_believed:
         table.add_row("not believed", Text(_kinds(headers.not_believed)))
     return table

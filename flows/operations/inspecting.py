@@ -70,7 +70,7 @@ def inspect_sources(
     looked_at = choose(recordings, found.members, most_headers)
     heads = look_into([found.members[at] for at in looked_at])
     of_machines = recordings.iloc[looked_at].reset_index(drop=True)
-    heads = heads.assign(**{name: of_machines[name] for name in ("path", *MACHINE)})
+    heads = heads.assign(**{name: of_machines[name] for name in ("path", *MACHINE, "recorded_at")})
     manifests = findings_of(found.uses)
     found.errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
     accepted = [at for at, reason in enumerate(recordings["reason"]) if reason is None]

@@ -19,7 +19,8 @@ def doubts_of_headers(heads: pd.DataFrame, settings: Settings) -> Iterator[Doubt
     """Yield what is doubtful about a sample of headers.
 
     Args:
-        heads: a row a header: path, site, machine_type, machine_id, condition, and `header_sample.HEADER`.
+        heads: a row a header: path, site, machine_type, machine_id, condition, recorded_at, and
+            `header_sample.HEADER`.
         settings: what recordings are to become.
     """
     yield from _not_decoded(heads)
@@ -29,6 +30,7 @@ def doubts_of_headers(heads: pd.DataFrame, settings: Settings) -> Iterator[Doubt
     yield from _rates(read, settings.spectrogram.sample_rate_hz)
     yield from _channels(read, settings)
     yield from _lengths(read, settings)
+    yield from _times(read, settings)
 
 
 def hz(rate: float) -> str:
@@ -129,4 +131,16 @@ def _lengths(read: pd.DataFrame, settings: Settings) -> Iterator[Doubt]:
             f"wrong_length; what is longer than {settings.ingest.longest_s:g} s is cut into clips of "
             f"{settings.ingest.clip_s:g} s",
             "--set health.duration_tolerance to accept more, --set ingest.longest_s to cut more",
+        )
+
+
+def _times(read: pd.DataFrame, settings: Settings) -> Iterator[Doubt]:
+    unused = read[read["time_source"].notna() & read["recorded_at"].isna()]
+    if len(unused) and not settings.ingest.times_in_files:
+        first = unused.iloc[0]
+        yield Doubt(
+            "time_in_file",
+            f"{len(unused)} of {counted(len(read), 'header')} have a time of recording that their names have not "
+            f"(such as {first['path']}: {first['time_source']})",
+            "--set ingest.times_in_files=true",
         )

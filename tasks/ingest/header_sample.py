@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import UTC
 from typing import IO, Any
 
 import numpy as np
@@ -14,12 +15,17 @@ from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, ReadProblem, open_members
+from humwatch.tasks.ingest.file_times import time_in_wav
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.sound.header import read_header
 from humwatch.tasks.sound.rejected import Rejected
 
-HEADER = ("container", "codec", "sample_rate_hz", "channels", "duration_s", "note", "reason", "detail")
-"""What a header says; where it cannot be read only `reason` and `detail`, else these are None."""
+_SAID = ("container", "codec", "sample_rate_hz", "channels", "duration_s", "note")
+HEADER = (*_SAID, "time_source", "reason", "detail")
+"""What a header says; where it cannot be read only `reason` and `detail`, else these are None.
+
+`time_source` is where in the file a time of recording stands (`file_times.TimeSource`), None where none does.
+"""
 
 _READ_AHEAD_BYTES = 16 << 10
 _FIRST_OF_A_STREAM = 20  # members of a compressed tar: to see a later one, all before it must be unpacked
@@ -82,4 +88,5 @@ def _header(member: Member, file: IO[bytes] | ReadProblem) -> dict[str, Any]:
         raise
     except Exception as error:  # noqa: BLE001 - a header that nobody foresaw is told of, as decoding would
         return {"reason": str(Reason.CORRUPT), "detail": f"{type(error).__name__}: {error}"}
-    return {name: getattr(header, name) for name in HEADER[:6]}
+    found = time_in_wav(header.chunks, UTC)
+    return {name: getattr(header, name) for name in _SAID} | {"time_source": str(found.source) if found else None}

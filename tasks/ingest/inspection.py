@@ -68,7 +68,10 @@ class Rejects:
 
 @dataclass(frozen=True)
 class Headers:
-    """What a sample of headers says: how many were looked at, of how many machines, and their values with counts."""
+    """What a sample of headers says: how many were looked at, of how many machines, and their values with counts.
+
+    `not_believed` is what of headers was corrected, `times` where in files times of recording stand.
+    """
 
     looked_at: int
     machines: int
@@ -80,6 +83,7 @@ class Headers:
     median_s: float | None
     longest_s: float | None
     not_believed: Mapping[str, int]
+    times: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,7 @@ def headers_of(heads: pd.DataFrame) -> Headers:
         median_s=median(lengths) if lengths else None,
         longest_s=lengths[-1] if lengths else None,
         not_believed=_counts(read["note"][read["note"].ne("")]),
+        times=_counts(read["time_source"].dropna()),
     )
 
 

@@ -125,6 +125,16 @@ def test_times_say_where_they_are_from_and_that_they_are_taken_for_utc(tmp_path)
     assert codes(inspected(write(tmp_path / "zoned", zoned))) == set()
 
 
+def test_times_that_stand_in_files_are_offered(tmp_path):
+    guano = b"GUANO|Version: 1.0\nTimestamp: 2026-11-01T01:00:00Z\n"
+    chunk = b"guan" + len(guano).to_bytes(4, "little") + guano + b"\0" * (len(guano) % 2)
+    told = SHORT[:4] + (len(SHORT) + len(chunk) - 8).to_bytes(4, "little") + SHORT[8:] + chunk
+    found = inspected(write(tmp_path / "plant", {f"pump_03/{take}.wav": told for take in "ab"}))
+    assert found["headers"]["times"] == {"GUANO": 2}
+    assert "time_in_file" in codes(found)
+    assert "time in file" in inspect(tmp_path / "plant").stdout
+
+
 def test_manifests_that_do_not_fit_are_told(tmp_path):
     files = {f"rec/{take}.wav": SHORT for take in range(3)}
     rows = "path,label\nrec/0.wav,normal\nrec/1.wav,abnormal\nrec/9.wav,normal\n"
