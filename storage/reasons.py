@@ -70,8 +70,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.DEAD_CHANNEL: "the channel used never changes",
     Reason.CLIPPED: "more samples than health.max_clipped_fraction are at full scale",
     Reason.REPEATED: "another recording of the machine has the same samples, bit for bit: a copy, or a stuck recorder",
-    Reason.OTHER_BAND: "its sample rate leaves out sound that most of its machine's recordings have, or they lack sound "
-    "that it has",
+    Reason.OTHER_BAND: "its sample rate leaves out sound that most of its machine's recordings have, or they lack "
+    "sound that it has",
     Reason.WRONG_LENGTH: "its duration is outside health.duration_tolerance of the machine's median",
     Reason.TOO_SHORT: "it is shorter than one window",
 }

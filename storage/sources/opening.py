@@ -27,7 +27,7 @@ from humwatch.storage.sources.zip_archive import bytes_of_local_header
 _STREAMING_BLOCK_BYTES = 8 << 20
 _HELD_BYTES = 64 << 20
 _PACKED_STEP_BYTES, _UNPACKED_STEP_BYTES = 256 << 10, 1 << 20
-_HEADER_BYTES = 30 + 2 * 0xFFFF  # the longest header of a zip member; a tar has a block
+_HEADER_BYTES = 1 << 10  # enough for nearly any header of a zip member; of a tar it is a block
 Fetch = Callable[[int, int], bytes]
 
 
@@ -78,14 +78,14 @@ def _opened(uri: str, member: Member, read_ahead_bytes: int) -> tuple[Member, IO
         return member, _buffered(_Window(_cached(fetch, 0, member.size_bytes, read_ahead_bytes), 0, member.size_bytes))
     place: Member | None = member
     span = _span_of(member, fetch, read_ahead_bytes)
-    if not is_named(_head(span), member):
+    if not is_named(_head(span, member), member):
         place = places_now([member], member.size_bytes).get(member, member)
         if place is None:
             return member, ReadProblem(Reason.SOURCE_GONE, MOVED_AWAY)
         span = _span_of(place, fetch, read_ahead_bytes)
     if place.compression == "sparse":
         return member, _filled(span, place)
-    first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span))
+    first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span, place))
     if place.compression == "none":
         return member, _buffered(_Window(span, first, place.size_bytes))
     return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place))
@@ -109,8 +109,12 @@ def _cached(fetch: Fetch, start: int, size_bytes: int, read_ahead_bytes: int) ->
     return ReadAheadCache(read_ahead_bytes, lambda first, last: fetch(start + first, start + last), size_bytes)
 
 
-def _head(span: ReadAheadCache) -> memoryview:
-    return memoryview(_read_at(span, 0, min(span.size, _HEADER_BYTES)))
+def _head(span: ReadAheadCache, place: Member) -> memoryview:
+    """Return the header of a member, whole, and perhaps a little more."""
+    head = memoryview(_read_at(span, 0, min(span.size, _HEADER_BYTES)))
+    if in_tar(place) or len(head) < _HEADER_BYTES:
+        return head
+    return memoryview(_read_at(span, 0, max(len(head), min(span.size, bytes_of_local_header(head)))))
 
 
 def _read_at(span: ReadAheadCache, start: int, end: int) -> bytes:

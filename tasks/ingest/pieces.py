@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 # Fewer bytes a second than nearly any recording has: a smaller file is not long. 4-bit ADPCM at 8 kHz; 8 kbit/s.
-_FEWEST_BYTES_PER_S = dict.fromkeys(("flac", "mp3", "ogg", "oga", "opus"), 1_000)
+_FEWEST_BYTES_PER_S = dict.fromkeys(("mp3", "ogg", "oga", "opus"), 1_000)
 _FEWEST_BYTES_PER_S_UNPACKED = 4_000
 _READ_AHEAD_BYTES = 16 << 10
 _KNOWN = ["recording_id", "content_tag", "channel", "clip_start_s", "clip_s", "file_s", "file_channels", "recorded_at",
@@ -97,7 +97,8 @@ def cut(
             times[row["path"]] = recorded_at
         if wants_extent and extent is not None:
             extents[row["path"]] = extent
-    for member, header in read_headers(unknown).items():
+    read = read_headers if settings.ingest.times_in_files else read_headers_of_one_of_a_kind
+    for member, header in read(unknown).items():
         extents[member.path] = Extent(header.duration_s, header.channels)
         found_time = time_in_wav(header.chunks, rules.conventions.clock.zone)
         if settings.ingest.times_in_files and found_time is not None:
@@ -137,6 +138,25 @@ def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
             streams.setdefault(member.source_uri, []).append(member)
     found = map_concurrently(_headers_of, [*alone, *streams.values()])
     return {member: header for headers in found for member, header in headers}
+
+
+def read_headers_of_one_of_a_kind(members: Sequence[Member]) -> dict[Member, SoundHeader]:
+    """Return the headers of members; WAV files of one folder and one size are taken to have one header, bar times.
+
+    So a request is made for every folder instead of every file of a data set.
+
+    Raises:
+        SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
+    """
+    kinds: dict[object, list[Member]] = defaultdict(list)
+    for member in members:
+        folder, _, name = member.path.rpartition("/")
+        is_wav = name.lower().endswith((".wav", ".wave"))
+        kinds[folder, member.size_bytes if is_wav else name].append(member)
+    firsts = read_headers([alike[0] for alike in kinds.values()])
+    found = {member: firsts[alike[0]] for alike in kinds.values() if alike[0] in firsts for member in alike}
+    # Where the first of a kind is damaged, the others may not be.
+    return found | read_headers([member for alike in kinds.values() if alike[0] not in firsts for member in alike[1:]])
 
 
 def pieces_of(

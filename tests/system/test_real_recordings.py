@@ -26,7 +26,10 @@ def test_the_demo_prints_its_table_and_the_path_of_a_report(tmp_path):
     assert auc.loc[("bldc", "M1", "all"), ["n_train", "n_normal", "n_abnormal"]].tolist() == [3, 3, 3]
     # A loud fault that any working chain finds, whatever the backbone.
     assert auc.loc[("bldc", "M1", "all"), "auc"] > 0.9
-    assert auc["reason"].isna().all()
+    # Few recordings, and each machine says so, but for the one with 8 to compare.
+    few = auc["reason"].notna()
+    assert auc["reason"][few].str.startswith("too few to say").all()
+    assert not few.loc[("ToyCar", "section_00", "all")]
 
 
 @pytest.mark.skipif(not all((SHARED / name).exists() for name in ARCHIVES), reason="the shared archives are not here")

@@ -138,9 +138,11 @@ def test_an_archive_is_listed_once_and_read_in_one_piece_a_block(remote, proxy, 
         with S3Proxy(server).running() as listing, s3_environment(listing.env):
             list_members(uri, ("wav", "flac"), 1 << 30)
         assert listing.read_bytes[key] < 150_000
-        assert proxy.gets[key] == listing.gets[key] + BLOCKS[path.name]
         with zipfile.ZipFile(path) as archive:
+            n_members = len(archive.infolist())
             member_bytes = sum(info.file_size for info in archive.infolist())
+        headers = proxy.gets[key] - listing.gets[key] - BLOCKS[path.name]  # of files that may be long
+        assert 0 <= headers <= n_members
         assert member_bytes <= proxy.read_bytes[key] <= 1.1 * member_bytes
 
 

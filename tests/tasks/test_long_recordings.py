@@ -13,6 +13,7 @@ from recordings import RATE_HZ, tone, wav, write_zip
 
 from humwatch.storage.arrays import read_rows
 from humwatch.storage.reasons import Reason
+from humwatch.tasks.ingest import pieces
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.labels import import_labels
 from humwatch.tasks.plan.run import Run
@@ -272,3 +273,22 @@ def test_clips_past_midnight_are_of_the_next_night_unless_a_folder_says_otherwis
     rows = take_in(work, as_folder(tmp_path, files))
     nights = rows.groupby("machine_type")["batch"].apply(list).to_dict()
     assert nights == {"pump": ["2026-11-01", "2026-11-02", "2026-11-02"], "fan": ["2026-11-01"] * 3}
+
+
+def test_of_wavs_of_one_size_in_a_folder_one_header_is_read_and_of_damaged_ones_the_next(tmp_path, monkeypatch):
+    opened = []
+    open_members = pieces.open_members
+
+    def counting(members, **options):
+        opened.extend(members)
+        return open_members(members, **options)
+
+    monkeypatch.setattr(pieces, "open_members", counting)
+    files = {f"pump/id_00/{index}.wav": wav(tone(index, duration_s=8.0)) for index in range(5)}
+    source = as_folder(tmp_path, files)
+    assert len(take_in(run_on(tmp_path), source)) == 20
+    assert len(opened) == 1
+    (source / "pump/id_00/0.wav").write_bytes(bytes(len(files["pump/id_00/0.wav"])))
+    rows = take_in(run_on(tmp_path / "again"), source)
+    assert rows["reason"].value_counts().to_dict() == {"not_audio": 1}
+    assert len(rows) == 1 + 4 * 4

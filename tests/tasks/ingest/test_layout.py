@@ -132,7 +132,7 @@ def test_a_manifest_comes_before_the_layout_and_the_layout_before_the_pattern():
     paths = ["bucket/oslo/pump_03/a.wav", "bucket/b.wav", "bucket/c.wav"]
     members = [Member("file:///x", path, path, 1, None, None, "none", None, "", None) for path in paths]
     manifest = ManifestFile("file:///m.csv", "bucket/", "path,machine_id,label\noslo/pump_03/a.wav,P3,ok\nb.wav,P4,\n")
-    named, given, neither = read_facts(members, [manifest], everything)
+    (named, given, neither), _ = read_facts(members, [manifest], everything)
     assert (named.site, named.machine_type, named.machine_id, named.label) == ("oslo", "u", "P3", "normal")
     assert named.origins["site"] == "layout"
     assert named.origins["machine_type"] == "name_pattern"
@@ -206,7 +206,7 @@ def test_words_for_labels_in_other_languages():
     by_pattern = NameRules.of(words.model_copy(update={"name_pattern": "_(?P<label>[a-z]+)"}))
     assert read_name("7/x_gut.wav", by_pattern).label == "normal"
     member = Member("file:///x", "a.wav", "x/a.wav", 1, None, None, "none", None, "", None)
-    (facts,) = read_facts([member], [ManifestFile("file:///m.csv", "x/", "path,label\na.wav,GUT\n")], german)
+    (facts,), _ = read_facts([member], [ManifestFile("file:///m.csv", "x/", "path,label\na.wav,GUT\n")], german)
     assert facts.label == "normal"
 
 

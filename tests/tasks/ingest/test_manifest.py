@@ -212,7 +212,7 @@ def test_attributes_of_two_manifests_add_up_or_contradict_each_other():
         ManifestFile("a", "", "path,operator\n0.wav,Kim\n1.wav,Kim\n"),
         ManifestFile("b", "fan.zip/", "path,shift,operator\n0.wav,2,Kim\n1.wav,2,Bo\n"),
     ]
-    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, None)
+    (agreed, contradicted), _ = read_facts(members("fan.zip/0.wav", "fan.zip/1.wav"), manifests, DEFAULT_RULES)
     assert (agreed.attributes, agreed.problem) == ("operator=Kim; shift=2", None)
     assert contradicted.problem is Reason.CONFLICTING_NAMES
 
@@ -237,7 +237,7 @@ COMPOSED, DECOMPOSED = "Lüfter é/1.wav", unicodedata.normalize("NFD", "Lüfter
 )
 def test_case_and_unicode_form_do_not_matter(row, path):
     (facts,), uses = read_facts(
-        members(f"fan.zip/{path}"), [ManifestFile("m", "fan.zip/", f"path,site\n{row},oslo\n")], None
+        members(f"fan.zip/{path}"), [ManifestFile("m", "fan.zip/", f"path,site\n{row},oslo\n")], DEFAULT_RULES
     )
     assert (facts.site, facts.problem) == ("oslo", None)
     assert [(found.matched, found.rows_without_file) for found in findings_of(uses)] == [(1, ())]
@@ -264,7 +264,7 @@ def test_recordings_or_rows_that_cannot_be_told_apart_are_not():
 
 
 def uses_of(text, *paths, prefix="fan.zip/"):
-    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], None)[1]
+    return read_facts(members(*paths), [ManifestFile("file:///m.csv", prefix, text)], DEFAULT_RULES)[1]
 
 
 def test_all_fits():
@@ -305,7 +305,7 @@ def test_a_manifest_of_which_nothing_fits():
 
 def test_what_another_manifest_names_is_not_without_a_row():
     manifests = [ManifestFile("a", "in/", "path,site\nx/0.wav,oslo\n"), ManifestFile("b", "in/y/", "path\n1.wav\n")]
-    _, uses = read_facts(members("in/x/0.wav", "in/y/1.wav"), manifests, None)
+    _, uses = read_facts(members("in/x/0.wav", "in/y/1.wav"), manifests, DEFAULT_RULES)
     assert [found.sentences for found in findings_of(uses)] == [(), ()]
 
 

@@ -11,7 +11,7 @@ from humwatch.tasks.settings import IngestSettings
 
 def facts_of(*paths, manifests=(), problem=None, **settings):
     members = [Member("file:///x", path, path, 1, None, None, "none", None, "", problem) for path in paths]
-    return read_facts(members, manifests, NameRules.of(IngestSettings(**settings)))
+    return read_facts(members, manifests, NameRules.of(IngestSettings(**settings)))[0]
 
 
 PLANTS = ("s/plantA/line2/pump_03/0.wav", "s/plantB/line2/pump_03/0.wav")
@@ -73,7 +73,7 @@ def test_a_layout_a_manifest_or_a_pattern_settles_it():
 def test_what_is_rejected_anyway_mixes_up_nothing():
     listed = [("s/plantA/line2/pump_03/0.wav", None), ("s/../plantB/line2/pump_03/0.wav", Reason.UNSAFE_PATH)]
     members = [Member("file:///x", path, path, 1, None, None, "none", None, "", problem) for path, problem in listed]
-    assert read_facts(members, [], NameRules())[0].problem is None
+    assert read_facts(members, [], NameRules())[0][0].problem is None
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_every_rejected_recording_is_a_row_with_its_reason_in_words(scored):
     assert list(table.columns) == REJECTED_COLUMNS
     rows = {row["member"].rsplit("/", 1)[1]: row for row in table.to_dict("records")}
     assert {name: (str(row["reason"]), row["explanation"]) for name, row in rows.items()} == {
-        "text.wav": ("not_audio", "the bytes are not a WAV or FLAC file"),
+        "text.wav": ("not_audio", "the bytes are no file of sound that is known here"),
         "anomaly_id_00_00000001.wav": (
             "conflicting_names",
             "two parts of the name or the manifest contradict each other",
