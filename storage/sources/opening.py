@@ -76,13 +76,12 @@ def _opened(uri: str, member: Member, read_ahead_bytes: int) -> tuple[Member, IO
         if size_bytes is not None and size_bytes < member.size_bytes:
             return member, ReadProblem(Reason.TRUNCATED, f"{size_bytes} of {member.size_bytes} bytes are there")
         return member, _buffered(_Window(_cached(fetch, 0, member.size_bytes, read_ahead_bytes), 0, member.size_bytes))
-    place: Member | None = member
-    span = _span_of(member, fetch, read_ahead_bytes)
+    place, span = member, _span_of(member, fetch, read_ahead_bytes)
     if not is_named(_head(span, member), member):
-        place = places_now([member], member.size_bytes).get(member, member)
-        if place is None:
+        now = places_now([member], member.size_bytes).get(member, member)
+        if now is None:
             return member, ReadProblem(Reason.SOURCE_GONE, MOVED_AWAY)
-        span = _span_of(place, fetch, read_ahead_bytes)
+        place, span = now, _span_of(now, fetch, read_ahead_bytes)
     if place.compression == "sparse":
         return member, _filled(span, place)
     first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span, place))

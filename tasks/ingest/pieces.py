@@ -93,7 +93,7 @@ def cut(
         if (wants_time and recorded_at is None) or (wants_extent and extent is None):
             unknown.append(member)
             continue
-        if wants_time:
+        if wants_time and recorded_at is not None:
             times[row["path"]] = recorded_at
         if wants_extent and extent is not None:
             extents[row["path"]] = extent
@@ -267,7 +267,7 @@ def _piece(row: Row, channel: int | None, clip: Clip | None, clock: Clock) -> Ro
 def _night_is_of_time(row: Row, clock: Clock) -> bool:
     """Whether a row's batch is the night of its time, and not a folder's date."""
     origins = row["facts"].origins
-    return origins["batch"] == origins["recorded_at"] and row["batch"] == clock.night_of(row["recorded_at"])
+    return bool(origins["batch"] == origins["recorded_at"] and row["batch"] == clock.night_of(row["recorded_at"]))
 
 
 def _piece_id(path: str, channel: int | None, clip: Clip | None) -> str:

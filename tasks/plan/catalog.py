@@ -146,8 +146,8 @@ def load_history(
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
-    listed = [name for name in _HISTORY.names if name != "ingested_at"]
-    kept = [*listed, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s", "usual_rate_hz"]
+    facts = [name for name in _HISTORY.names if name != "ingested_at"]
+    kept = [*facts, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s", "usual_rate_hz"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 
 
