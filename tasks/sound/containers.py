@@ -6,6 +6,7 @@ import struct
 from typing import IO
 
 from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.chunks import samples_chunk
 from humwatch.tasks.sound.rejected import Rejected
 
 _NOT_DECODED = {
@@ -22,12 +23,12 @@ _NOT_DECODED = {
     b"ADIF": "AAC (ADIF)",
     b".ra\xfd": "RealAudio",
     b".RMF": "RealMedia",
+    b"\x0bw": "AC-3",
+    b"\x7f\xfe\x80\x01": "DTS",
 }
 """By how such a file begins."""
-_OGG_CODECS = (b"\x01vorbis", b"OpusHead", b"\x7fFLAC")
+_OGG_CODECS = (b"\x01vorbis", b"OpusHead")
 _OPEN_END = 0xFFFFFFFF
-_W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
-_MOST_CAF_CHUNKS = 1000
 
 
 def refuse_undecoded(head: bytes) -> None:
@@ -44,8 +45,10 @@ def refuse_undecoded(head: bytes) -> None:
         name = "MPEG-4 audio (M4A)"
     elif len(head) > 2 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0:
         name = "AAC (ADTS)"
+    elif head.startswith(b"OggS") and b"\x7fFLAC" in head[:64]:
+        name = "FLAC in Ogg"
     elif head.startswith(b"OggS") and len(head) > 64 and not any(codec in head for codec in _OGG_CODECS):
-        name = "an Ogg stream that is neither Vorbis, Opus nor FLAC"
+        name = "an Ogg stream that is neither Vorbis nor Opus"
     elif head.startswith(b"fLaC") and len(head) > 22 and (head[20] & 1) << 4 | head[21] >> 4 == 31:
         name = "FLAC with 32 bits a sample"
     if name:
@@ -71,33 +74,12 @@ def refuse_cut(file: IO[bytes], size_bytes: int) -> None:
 
 
 def _promised_bytes(file: IO[bytes]) -> int:
-    """Return how long the header says that the file is; 0 where it says nothing."""
+    """Return where the header says that the samples end; 0 where it says nothing."""
     file.seek(0)
-    head = file.read(40)
-    if head[:4] == b"FORM" and len(head) >= 12:
-        return 8 + int(struct.unpack_from(">I", head, 4)[0])
+    head = file.read(12)
     if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
         order = ">" if head[:4] == b".snd" else "<"
         offset, size = struct.unpack_from(f"{order}II", head, 4)
         return 0 if size == _OPEN_END else int(offset + size)
-    if head.startswith(_W64_RIFF) and len(head) >= 24:
-        return int(struct.unpack_from("<Q", head, 16)[0])
-    if head[:4] == b"caff":
-        return _end_of_caf_data(file)
-    return 0
-
-
-def _end_of_caf_data(file: IO[bytes]) -> int:
-    at = 8
-    for _ in range(_MOST_CAF_CHUNKS):
-        file.seek(at)
-        head = file.read(12)
-        if len(head) < 12:
-            return at + 12  # there must be a chunk of samples
-        name, size = struct.unpack(">4sq", head)
-        if size < 0:
-            break  # open: to the end of the file
-        at += 12 + size
-        if name == b"data":
-            return at
-    return 0
+    chunk = samples_chunk(file)
+    return 0 if chunk is None or chunk.is_endless else chunk.end

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import IO, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import soundfile
 
 from humwatch.storage.reasons import Reason
@@ -17,6 +19,10 @@ from humwatch.tasks.sound.watched import Watched
 from humwatch.tasks.sound.wav import WavHeader, is_wav, read_wav_header, wav_of
 
 _SKIPPED_FRAMES = 1 << 18
+_LEAD_IN_S = 1.0
+"""Lossy codecs are decoded from this much before what is wanted: after a seek their decoders (Vorbis, MP3) are wrong at
+first, by up to 4,000 samples."""
+_EXACT_SEEKS = ("PCM", "FLOAT", "DOUBLE", "ULAW", "ALAW", "MS_ADPCM", "IMA_ADPCM")
 _SHORTEST_REST_S = 0.001  # less than that left over is no clip
 
 
@@ -68,7 +74,7 @@ def decode_clips(file: IO[bytes], size_bytes: int, clips: Sequence[Clip]) -> Ite
     if header is not None and header.is_sample_by_sample:
         yield from (_cut_out(file, header, clip) for clip in clips)
     else:
-        yield from _decode_on(file, size_bytes, clips, header)
+        yield from _decode_on(file, size_bytes, clips)
 
 
 def _cut_out(file: IO[bytes], header: WavHeader, clip: Clip) -> Audio | Rejected:
@@ -86,18 +92,17 @@ def _cut_out(file: IO[bytes], header: WavHeader, clip: Clip) -> Audio | Rejected
         return rejected
 
 
-def _decode_on(
-    file: IO[bytes], size_bytes: int, clips: Sequence[Clip], header: WavHeader | None
-) -> Iterator[Audio | Rejected]:
+def _decode_on(file: IO[bytes], size_bytes: int, clips: Sequence[Clip]) -> Iterator[Audio | Rejected]:
     watched = Watched(file)
     told = 0
     try:
-        with open_sound(watched, size_bytes) as sound:
-            at = 0  # unseekable codecs cannot tell
+        opened = open_sound(watched, size_bytes)
+        with opened.sound as sound:
+            reader = _Reader(sound)
             for clip in clips:
-                audio, at = _read_on(sound, clip, at)
+                audio = reader.read(clip)
                 watched.raise_what_was_caught()
-                yield audio if isinstance(audio, Rejected) or header is None else replace(audio, note=header.note)
+                yield audio if isinstance(audio, Rejected) else replace(audio, note=opened.note)
                 told += 1
     except Rejected as rejected:
         watched.raise_what_was_caught()
@@ -108,32 +113,51 @@ def _decode_on(
         yield from (broken for _ in clips[told:])
 
 
-def _read_on(sound: soundfile.SoundFile, clip: Clip, at: int) -> tuple[Audio | Rejected, int]:
-    """Return a clip's sound, and the frame behind what was read; `at` is the frame to be read next."""
-    first, n_frames = clip.frames(sound.samplerate)
-    if first >= sound.frames:
-        return _beyond(clip, sound.frames / sound.samplerate), at
-    at = _gone_to(sound, first, at)
-    wanted = min(n_frames, sound.frames - first) if at == first else 0
-    samples = read_frames(sound, wanted)
-    if at != first or len(samples) < wanted:
-        ends_s = (at + len(samples)) / sound.samplerate
-        return Rejected(Reason.TRUNCATED, f"it ends at {ends_s:g} s, before the clip does"), at + len(samples)
-    return Audio(samples, int(sound.samplerate), str(sound.subtype)), at + len(samples)
+class _Reader:
+    """Reads clips one after the other; the last one is held, so that the next may overlap it without a way back."""
 
+    def __init__(self, sound: soundfile.SoundFile) -> None:
+        self._sound = sound
+        self._at = 0  # the frame to be read next: unseekable codecs cannot tell
+        self._held = np.zeros((0, sound.channels), np.float32)  # frames up to there
 
-def _gone_to(sound: soundfile.SoundFile, frame: int, at: int) -> int:
-    """Go to a frame and return where that led: where a codec cannot seek, it is read on from `at`."""
-    if at == frame:
-        return at
-    with contextlib.suppress(soundfile.LibsndfileError):
-        return int(sound.seek(frame))
-    while at < frame:
-        skipped = len(read_frames(sound, min(frame - at, _SKIPPED_FRAMES)))
-        if not skipped:
-            break
-        at += skipped
-    return at
+    def read(self, clip: Clip) -> Audio | Rejected:
+        """Return a clip's sound, or why it cannot be had."""
+        sound = self._sound
+        first, n_frames = clip.frames(sound.samplerate)
+        if first >= sound.frames:
+            return _beyond(clip, sound.frames / sound.samplerate)
+        wanted = min(n_frames, sound.frames - first)
+        if not first <= self._at <= first + min(wanted, len(self._held)):
+            self._go_to(first)
+        if self._at < first:
+            return self._ends_before_clip()
+        kept = self._held[len(self._held) - (self._at - first) :]
+        read = self._read_on(wanted - len(kept))
+        samples = np.concatenate([kept, read]) if len(kept) else read
+        if len(samples) < wanted:
+            return self._ends_before_clip()
+        self._held = samples
+        return Audio(samples, int(sound.samplerate), str(sound.subtype))
+
+    def _go_to(self, frame: int) -> None:
+        """Go to a frame, or to the end before it: where a codec cannot seek, it is read on."""
+        is_exact = str(self._sound.subtype).startswith(_EXACT_SEEKS)
+        begin = frame if is_exact else max(0, frame - round(_LEAD_IN_S * self._sound.samplerate))
+        if not begin <= self._at <= frame:
+            with contextlib.suppress(soundfile.LibsndfileError):
+                self._at = int(self._sound.seek(begin))
+        self._held = self._held[:0]
+        while self._at < frame and len(self._read_on(min(frame - self._at, _SKIPPED_FRAMES))):
+            pass
+
+    def _read_on(self, n_frames: int) -> npt.NDArray[np.float32]:
+        samples = read_frames(self._sound, n_frames)
+        self._at += len(samples)
+        return samples
+
+    def _ends_before_clip(self) -> Rejected:
+        return Rejected(Reason.TRUNCATED, f"it ends at {self._at / self._sound.samplerate:g} s, before the clip does")
 
 
 def _beyond(clip: Clip, duration_s: float) -> Rejected:

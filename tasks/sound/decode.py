@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from dataclasses import dataclass, replace
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,9 @@ import soxr
 
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.sound.containers import refuse_cut, refuse_undecoded, unsupported
+from humwatch.tasks.sound.mended import mended
 from humwatch.tasks.sound.rejected import Rejected
-from humwatch.tasks.sound.wav import CODECS, WavHeader, is_wav, read_wav_header, wav_of
+from humwatch.tasks.sound.wav import WavHeader, is_wav, read_wav_header
 
 LOWEST_SAMPLE_RATE_HZ = 100
 """Below it a header is damaged, and resampling it would fill the memory."""
@@ -28,6 +29,9 @@ _OPEN_ENDED_BLOCK_FRAMES = 1 << 18
 _MOST_CHANNELS = 1024  # libsndfile's
 _SEEK_FAILED = 39  # libsndfile's SFE_BAD_SEEK
 _BIT_DEPTH_16 = 16
+_UNSUPPORTED = frozenset({4, 18, 106, 110, 123})  # libsndfile's numbers for codecs that it does not know
+_MPEG_LENGTHS = (b"Xing", b"Info", b"VBRI")  # in the first frame of an MP3 that says how long it is
+_MPEG_TOLERANCE_FRAMES = 2 * 1152  # some writers count the frame that says it
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,21 @@ def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.N
     return resampled
 
 
-def open_sound(file: IO[bytes], size_bytes: int) -> soundfile.SoundFile:
+class Opened(NamedTuple):
+    """A file that libsndfile reads.
+
+    Attributes:
+        sound: at its beginning.
+        note: what of its header was not believed; "" when nothing.
+        says_length: `sound.frames` is what the file says; else it is libsndfile's guess for an MP3, or none.
+    """
+
+    sound: soundfile.SoundFile
+    note: str
+    says_length: bool
+
+
+def open_sound(file: IO[bytes], size_bytes: int) -> Opened:
     """Open a file of sound with libsndfile, or say why it cannot be.
 
     Raises:
@@ -104,15 +122,43 @@ def open_sound(file: IO[bytes], size_bytes: int) -> soundfile.SoundFile:
     head = file.read(_HEAD_BYTES)
     refuse_undecoded(head)
     refuse_cut(file, size_bytes)
+    file, note = mended(file, size_bytes)
     file.seek(0)
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
+        if error.code in _UNSUPPORTED and head[:4] != b"fLaC":  # of a damaged FLAC it says the same
+            raise unsupported(f"its codec ({error.error_string.rstrip('.')})") from error
         raise Rejected(_reason_not_opened(head, size_bytes), error.error_string) from error
     if sound.samplerate < LOWEST_SAMPLE_RATE_HZ:
         sound.close()
         raise Rejected(Reason.CORRUPT, f"the header says {sound.samplerate} Hz")
-    return sound
+    is_guess = sound.frames == OPEN_ENDED_FRAMES or (is_mpeg(sound) and not any(tag in head for tag in _MPEG_LENGTHS))
+    return Opened(sound, note, says_length=not is_guess)
+
+
+def is_mpeg(sound: soundfile.SoundFile) -> bool:
+    """Whether the codec is MP3 or its kin, in whatever container."""
+    return str(sound.subtype).startswith("MPEG")
+
+
+def refuse_rest(sound: soundfile.SoundFile, file: IO[bytes]) -> None:
+    """Refuse an MP3 that goes on where libsndfile, which has read it to the end it knows of, leaves off.
+
+    Without a length in its first frame libsndfile takes the bit rate of that frame for the whole file's.
+
+    Args:
+        sound: read to its end.
+        file: from which it is read.
+
+    Raises:
+        Rejected: UNSUPPORTED_FORMAT.
+    """
+    if not is_mpeg(sound):
+        return
+    next_bytes = file.read(2)
+    if len(next_bytes) == 2 and next_bytes[0] == 0xFF and next_bytes[1] & 0xE0 == 0xE0:
+        raise unsupported("an MP3 that is longer than its first frame says (varying bit rate, or joined files)")
 
 
 def refuse_unknown_codec(header: WavHeader) -> None:
@@ -121,8 +167,8 @@ def refuse_unknown_codec(header: WavHeader) -> None:
     Raises:
         Rejected: UNSUPPORTED_FORMAT.
     """
-    if header.tag in CODECS:
-        raise unsupported(f"{CODECS[header.tag]} in WAV")
+    if header.undecoded_codec:
+        raise unsupported(f"{header.undecoded_codec} in WAV")
 
 
 def _decode(data: bytes) -> Audio:
@@ -135,21 +181,24 @@ def _decode(data: bytes) -> Audio:
     audio = _view_pcm_16(data, header) if header.is_plain else None
     if audio is not None:
         return audio
-    if header.note or data[:4] == b"BW64":
-        data = wav_of(header, data[header.data_start : header.data_start + header.data_bytes])
-    audio = replace(_decode_with_libsndfile(data), note=header.note)
+    audio = _decode_with_libsndfile(data)
     return replace(audio, stored=audio.stored[: header.frames_of(len(audio.stored))])
 
 
 def _decode_with_libsndfile(data: bytes) -> Audio:
-    with open_sound(io.BytesIO(data), len(data)) as file:
+    file = io.BytesIO(data)
+    opened = open_sound(file, len(data))
+    with opened.sound as sound:
         try:
-            samples = _read(file, max(_FREE_SAMPLES, _SAMPLES_PER_BYTE * len(data)))
+            samples = _read(sound, max(_FREE_SAMPLES, _SAMPLES_PER_BYTE * len(data)))
         except soundfile.LibsndfileError as error:
             raise Rejected(Reason.CORRUPT if _end_decodes(data) else Reason.TRUNCATED, error.error_string) from error
         if not len(samples):
             raise Rejected(Reason.NO_SAMPLES, "the header says 0 frames")
-        return Audio(samples, int(file.samplerate), str(file.subtype))
+        if opened.says_length and is_mpeg(sound) and len(samples) < sound.frames - _MPEG_TOLERANCE_FRAMES:
+            raise Rejected(Reason.TRUNCATED, f"{len(samples)} of {sound.frames} samples")
+        refuse_rest(sound, file)
+        return Audio(samples, int(sound.samplerate), str(sound.subtype), opened.note)
 
 
 def _reason_not_opened(head: bytes, size_bytes: int) -> Reason:

@@ -10,9 +10,9 @@ import soundfile
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.sound.decode import (
     LOWEST_SAMPLE_RATE_HZ,
-    OPEN_ENDED_FRAMES,
     open_sound,
     read_frames,
+    refuse_rest,
     refuse_unknown_codec,
 )
 from humwatch.tasks.sound.rejected import Rejected
@@ -54,7 +54,9 @@ class SoundHeader:
 
 
 def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
-    """Read the header of a file of sound; no samples are decoded, except to count those of an open-ended FLAC.
+    """Read the header of a file of sound.
+
+    No samples are decoded, except to count those of a FLAC or MP3 that does not say how many it has.
 
     Args:
         file: seekable.
@@ -66,12 +68,12 @@ def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
     """
     file.seek(0)
     if not is_wav(file.read(12)):
-        return _of_libsndfile(file, size_bytes, {}, "")
+        return _of_libsndfile(file, size_bytes, {})
     header = read_wav_header(file, size_bytes)
     refuse_unknown_codec(header)
     chunks = {**header.chunks, **chunks_behind(file, header, size_bytes)}
     if not header.is_sample_by_sample:
-        found = _of_libsndfile(file, size_bytes, chunks, header.note)
+        found = _of_libsndfile(file, size_bytes, chunks)
         return replace(found, n_frames=header.frames_of(found.n_frames))
     if header.sample_rate_hz < LOWEST_SAMPLE_RATE_HZ:
         raise Rejected(Reason.CORRUPT, f"the header says {header.sample_rate_hz} Hz")
@@ -79,20 +81,26 @@ def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
     return SoundHeader("WAV", codec, header.sample_rate_hz, header.channels, header.n_frames, chunks, header.note)
 
 
-def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes], note: str) -> SoundHeader:
+def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes]) -> SoundHeader:
     watched = Watched(file)
     try:
-        with open_sound(watched, size_bytes) as sound:
-            n_frames = _counted(sound) if sound.frames == OPEN_ENDED_FRAMES else sound.frames
+        opened = open_sound(watched, size_bytes)
+        with opened.sound as sound:
+            n_frames = sound.frames if opened.says_length else _counted(sound)
+            if not opened.says_length:
+                watched.raise_what_was_caught()
+                refuse_rest(sound, watched)
             container = "WAV" if sound.format in {"WAV", "WAVEX", "RF64"} else sound.format
-            found = SoundHeader(container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, note)
+            found = SoundHeader(
+                container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, opened.note
+            )
     finally:
         watched.raise_what_was_caught()
     return found
 
 
 def _counted(sound: soundfile.SoundFile) -> int:
-    """Return how many frames an open-ended FLAC has."""
+    """Return how many frames a file has that does not say it."""
     n_frames = 0
     while count := len(read_frames(sound, _COUNTED_FRAMES)):
         n_frames += count

@@ -25,9 +25,13 @@ _USUAL_BLOCK_FRAMES = 512
 _MOST_HEADER_CHUNKS = 1000
 _MOST_CHUNK_BYTES = 1 << 20  # of chunks that are kept: bext and its like have some thousand
 
-# Tags that libsndfile does not decode, as Microsoft's mmreg.h names them.
-CODECS = {
-    0x0050: "MPEG layer 2", 0x0055: "MP3", 0x0064: "G.726", 0x0065: "G.722", 0x0016: "G.723", 0x0028: "G.722",
+# Tags that libsndfile decodes: PCM, float, A-law, mu-law; Microsoft, IMA and NMS ADPCM, GSM 6.10, G.721, MP3; and
+# GUIDs that stand for no tag, such as Ambisonics'.
+_DECODED = _SAMPLE_BY_SAMPLE | {0x0002, 0x0011, 0x0038, 0x0031, 0x0040, 0x0055, _EXTENSIBLE}
+# Some that it does not, as Microsoft's mmreg.h names them.
+_CODECS = {
+    0x0050: "MPEG layer 2", 0x0064: "G.726", 0x0065: "G.722", 0x028F: "G.722", 0x0014: "G.723", 0x0042: "G.723.1",
+    0x0020: "Yamaha ADPCM",
     0x00FF: "AAC", 0x1600: "AAC (ADTS)", 0x1602: "AAC (LATM)", 0x1610: "AAC (HE)", 0x0092: "AC-3", 0x2000: "AC-3",
     0x0160: "Windows Media Audio 1", 0x0161: "Windows Media Audio 2", 0x0162: "Windows Media Audio 9 Professional",
     0x0163: "Windows Media Audio 9 Lossless", 0x0045: "G.726", 0x0085: "DSP TrueSpeech", 0x0083: "G.729",
@@ -49,7 +53,8 @@ class WavHeader:
         data_bytes: of samples that are there.
         chunks: bodies of the other chunks before the samples, and after them where that is cheap to see: `bext`,
             `guan`, `LIST`; at most 1 MiB each.
-        is_plain: a tag of its own in a RIFF file, and all sizes right: what any reader reads alike.
+        is_exact: the size of the samples is right.
+        is_plain: so it is, in a RIFF file, and the tag says PCM: what any reader reads alike.
         note: what of the header was not believed; "" when nothing.
     """
 
@@ -64,8 +69,14 @@ class WavHeader:
     data_start: int
     data_bytes: int
     chunks: dict[bytes, bytes]
+    is_exact: bool
     is_plain: bool
     note: str
+
+    @property
+    def undecoded_codec(self) -> str:
+        """The name of a codec that libsndfile does not decode; "" of one that it does."""
+        return "" if self.tag in _DECODED else _CODECS.get(self.tag, f"codec 0x{self.tag:04X}")
 
     @property
     def is_sample_by_sample(self) -> bool:
@@ -162,13 +173,17 @@ def chunks_behind(file: IO[bytes], header: WavHeader, size_bytes: int) -> dict[b
 
 def wav_of(header: WavHeader, samples: bytes) -> bytes:
     """Return a plain WAV of some of a file's samples, as its header describes them."""
+    return plain_head(header, len(samples)) + samples
+
+
+def plain_head(header: WavHeader, n_bytes: int) -> bytes:
+    """Return the beginning of a plain WAV up to its samples, which are `n_bytes` below 4 GiB."""
     order = header.byte_order
     fmt = struct.pack(f"{order}4sI", b"fmt ", len(header.fmt)) + header.fmt + bytes(len(header.fmt) % 2)
     fact = b"" if header.fact_frames is None else struct.pack(f"{order}4sII", b"fact", 4, header.fact_frames)
-    data = struct.pack(f"{order}4sI", b"data", len(samples))
-    size = 4 + len(fmt) + len(fact) + len(data) + len(samples)
-    return b"".join([b"RIFX" if order == ">" else b"RIFF", struct.pack(f"{order}I", size), b"WAVE", fmt, fact, data,
-                     samples])  # fmt: skip
+    data = struct.pack(f"{order}4sI", b"data", n_bytes)
+    size = 4 + len(fmt) + len(fact) + len(data) + n_bytes
+    return b"".join([b"RIFX" if order == ">" else b"RIFF", struct.pack(f"{order}I", size), b"WAVE", fmt, fact, data])
 
 
 def _header(
@@ -193,6 +208,7 @@ def _header(
         data_start=start,
         data_bytes=there,
         chunks=chunks,
+        is_exact=is_exact,
         is_plain=head[:4] == b"RIFF" and is_exact and (tag == _PCM or (is_old_tag and full)),
         note=note,
     )

@@ -11,7 +11,9 @@ import pytest
 import soundfile
 
 from humwatch.storage.reasons import Reason
+from humwatch.tasks.sound.cutting import Clip, decode_clips
 from humwatch.tasks.sound.decode import Audio, Rejected, decode, resample, select_channel
+from humwatch.tasks.sound.header import read_header
 
 FORMATS = [
     *(("WAV", subtype, "FILE") for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")),
@@ -213,7 +215,7 @@ def test_id3_tag_before_flac():
         (put(encode(), 40, "<I", 3), Reason.NO_SAMPLES),
         (put(encode(), 24, "<I", 0), Reason.CORRUPT),
         (put(encode(), 24, "<I", 1), Reason.CORRUPT),
-        (put(encode(), 20, "<H", 0x99), Reason.CORRUPT),
+        (put(encode(), 20, "<H", 0x99), Reason.UNSUPPORTED_FORMAT),
         (put(encode(), 36, "4s", b"junk"), Reason.CORRUPT),
         (put(encode("FLAC"), 18, ">I", 0), Reason.CORRUPT),
         (flac_with_length(encode("FLAC"), (1 << 36) - 1), Reason.TOO_LARGE),
@@ -329,3 +331,46 @@ def test_resample_keeps_a_tone_and_leaves_an_equal_rate_alone():
     expected = np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
     np.testing.assert_allclose(resample(tone, 48_000, 16_000)[1000:-1000], expected[1000:-1000], atol=1e-4)
     assert resample(tone, 48_000, 48_000) is tone
+
+
+@pytest.mark.parametrize("container", ["WAV", "RF64", "W64", "CAF", "AIFF", "AU"])
+def test_what_a_recorder_leaves_that_lost_power_is_read_to_the_end_in_every_container(container):
+    """libsndfile's own headers as they are before a file is closed."""
+    data = encode(container)
+    file = io.BytesIO()
+    with soundfile.SoundFile(file, "w", 16_000, 2, format=container, subtype="PCM_16") as writer:
+        writer.write(decode(data).samples)
+        unfinished = file.getvalue()
+    audio = decode(unfinished)
+    np.testing.assert_array_equal(audio.samples, decode(data).samples)
+    assert "never finished" in audio.note
+    header = read_header(io.BytesIO(unfinished), len(unfinished))
+    assert (header.n_frames, header.note) == (3000, audio.note)
+    (clip,) = decode_clips(io.BytesIO(unfinished), len(unfinished), [Clip(0.1, 0.05)])
+    np.testing.assert_array_equal(clip.samples, audio.samples[1600:2400])
+    assert clip.note == audio.note
+
+
+@pytest.mark.parametrize(("container", "order"), [("CAF", ">"), ("W64", "<")])
+def test_samples_that_go_on_to_the_end_need_no_size(container, order):
+    data = encode(container)
+    if container == "CAF":
+        endless = put(data, data.index(b"data") + 4, ">q", -1)
+    else:
+        endless = put(put(data, data.index(b"data") + 16, "<Q", (1 << 63) - 1), 16, "<Q", (1 << 64) - 1)
+    audio = decode(endless)
+    np.testing.assert_array_equal(audio.samples, decode(data).samples)
+    assert audio.note == ""
+
+
+def test_a_cut_mp3_that_says_its_length_is_truncated():
+    data = encode("MP3", "MPEG_LAYER_III", n_frames=50_000)
+    assert b"Xing" in data or b"Info" in data
+    assert reason_of(data[: len(data) // 2]) == Reason.TRUNCATED
+
+
+def test_an_mp3_that_goes_on_after_the_length_it_says_is_no_shorter_recording():
+    data = encode("MP3", "MPEG_LAYER_III", n_frames=50_000)
+    assert reason_of(data + data) == Reason.UNSUPPORTED_FORMAT
+    with pytest.raises(Rejected, match="is longer than its first frame says"):
+        decode(data + data)
