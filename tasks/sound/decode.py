@@ -29,6 +29,7 @@ _OPEN_ENDED_BLOCK_FRAMES = 1 << 18
 _MOST_CHANNELS = 1024  # libsndfile's
 _SEEK_FAILED = 39  # libsndfile's SFE_BAD_SEEK
 _BIT_DEPTH_16 = 16
+_PIECE_FRAMES = 1 << 18  # averaged at once
 _UNSUPPORTED = frozenset({4, 18, 106, 110, 123})  # libsndfile's numbers for codecs that it does not know
 _MPEG_LENGTHS = (b"Xing", b"Info", b"VBRI")  # in the first frame of an MP3 that says how long it is
 _MPEG_TOLERANCE_FRAMES = 2 * 1152  # some writers count the frame that says it
@@ -80,8 +81,11 @@ def select_channel(audio: Audio, channel: int | Literal["mean"]) -> npt.NDArray[
         Rejected: CHANNEL_MISSING.
     """
     if channel == "mean":
-        mean: npt.NDArray[np.float64] = audio.samples.mean(axis=1, dtype=np.float64)
-        return mean.astype(np.float32)
+        mean = np.empty(len(audio.stored), np.float32)
+        for start in range(0, len(mean), _PIECE_FRAMES):
+            piece = audio.stored[start : start + _PIECE_FRAMES]
+            mean[start : start + len(piece)] = _full_scale_is_one(piece).mean(axis=1, dtype=np.float64)
+        return mean
     n_channels = audio.stored.shape[1]
     if not 0 <= channel < n_channels:
         raise Rejected(Reason.CHANNEL_MISSING, f"channel {channel} of {n_channels}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -13,6 +14,7 @@ from humwatch.tasks.settings import HealthSettings
 from humwatch.tasks.sound.decode import Audio
 
 _FRAME_S = 0.05
+_PIECE_SAMPLES = 1 << 20  # of a signal that are measured at once
 # Largest positive sample of the coarsest common converter: 16 bits are often kept in 24, 32 or float.
 _FULL_SCALE_16_BIT = 1 - 2.0**-15
 _FULL_SCALE_8_BIT = 1 - 2.0**-7
@@ -50,30 +52,56 @@ class Health:
 
 
 def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSettings) -> Health:
-    """Measure `signal`, float32 (frame,), at least one sample: the channel used of `audio`, at the file's own rate."""
-    finite = np.isfinite(signal)
-    n_finite = int(np.count_nonzero(finite))
-    whole = signal if n_finite == len(signal) else signal[finite]
-    used = whole.astype(np.float64) if n_finite else np.zeros(1)
-    lowest, highest = used.min(), used.max()
-    peak = max(-lowest, highest)
-    power = np.square(used)
-    starts = np.arange(0, len(used), max(1, round(_FRAME_S * audio.sample_rate_hz)))
-    frame_power = np.add.reduceat(power, starts) / np.diff(starts, append=len(used))
+    """Measure `signal`, float32 (frame,), at least one sample: the channel used of `audio`, at the file's own rate.
+
+    In pieces, so that a long recording takes no more memory than a short one.
+    """
+    frame = max(1, round(_FRAME_S * audio.sample_rate_hz))
     full_scale = _FULL_SCALE_8_BIT if audio.subtype in ("PCM_U8", "PCM_S8") else _FULL_SCALE_16_BIT
+    n_finite = n_clipped = n_frames = n_silent = 0
+    total = total_power = 0.0
+    lowest, highest = np.inf, -np.inf
+    for piece in _finite_pieces(signal, frame):
+        lowest, highest = min(lowest, piece.min()), max(highest, piece.max())
+        total += piece.sum()
+        if max(-lowest, highest) >= full_scale:
+            n_clipped += int(np.count_nonzero(np.abs(piece) >= full_scale))
+        power = np.square(piece)
+        total_power += power.sum()
+        starts = np.arange(0, len(piece), frame)
+        frame_power = np.add.reduceat(power, starts) / np.diff(starts, append=len(piece))
+        n_silent += int(np.count_nonzero(_dbfs(frame_power) < settings.silent_rms_dbfs))
+        n_frames += len(starts)
+        n_finite += len(piece)
+    if not n_finite:
+        lowest = highest = 0.0
     return Health(
         sample_rate_hz=audio.sample_rate_hz,
         channels=audio.stored.shape[1],
         duration_s=len(signal) / audio.sample_rate_hz,
-        rms_dbfs=float(_dbfs(power.mean())),
-        peak_dbfs=float(_dbfs(peak**2)),
-        clipped_fraction=float(np.mean(np.abs(used) >= full_scale)) if peak >= full_scale else 0.0,
-        silent_fraction=float(np.mean(_dbfs(frame_power) < settings.silent_rms_dbfs)),
-        dc_offset=float(used.mean()),
+        rms_dbfs=float(_dbfs(total_power / max(1, n_finite))),
+        peak_dbfs=float(_dbfs(max(-lowest, highest) ** 2)),
+        clipped_fraction=n_clipped / max(1, n_finite),
+        silent_fraction=n_silent / n_frames if n_frames else 1.0,
+        dc_offset=float(total / max(1, n_finite)),
         nonfinite_fraction=1 - n_finite / len(signal),
         dead_channel=bool(lowest == highest),
-        sound_hash=blake2b(signal.tobytes(), digest_size=8, salt=str(audio.sample_rate_hz).encode()).hexdigest(),
+        sound_hash=blake2b(signal, digest_size=8, salt=str(audio.sample_rate_hz).encode()).hexdigest(),
     )
+
+
+def _finite_pieces(signal: npt.NDArray[np.float32], frame: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the finite samples of a signal, none where there are none; all pieces but the last are whole frames."""
+    rest = np.zeros(0, np.float32)
+    for start in range(0, len(signal), _PIECE_SAMPLES):
+        piece = signal[start : start + _PIECE_SAMPLES]
+        finite = np.isfinite(piece)
+        joined = np.concatenate([rest, piece if finite.all() else piece[finite]])
+        is_last = start + _PIECE_SAMPLES >= len(signal)
+        end = len(joined) if is_last else len(joined) - len(joined) % frame
+        rest = joined[end:]
+        if end:
+            yield joined[:end].astype(np.float64)
 
 
 def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:

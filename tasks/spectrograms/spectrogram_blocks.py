@@ -248,10 +248,11 @@ def _analyse(
     audio: Audio, channel: int | None, settings: SpectrogramSettings, health: HealthSettings
 ) -> tuple[dict[str, object], np.ndarray | None]:
     signal = select_channel(audio, channel_used(channel, settings))
-    facts: dict[str, object] = asdict(measure(audio, signal, health))
+    measured = measure(audio, signal, health)
+    facts: dict[str, object] = asdict(measured)
     facts["resampled"] = audio.sample_rate_hz != settings.sample_rate_hz
     facts["detail"] = audio.note or None
-    if not np.isfinite(signal).all():
+    if measured.nonfinite_fraction:
         return facts | {"status": "rejected", "reason": str(Reason.NOT_FINITE)}, None
     values = _log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz))
     return facts | {"n_frames": values.shape[1]}, values

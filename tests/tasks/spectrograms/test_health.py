@@ -1,6 +1,7 @@
 """Health: measured facts have analytic values; verdicts follow their order whatever the order of rows."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,32 @@ def test_samples_that_are_not_finite_are_counted_and_left_out():
     assert health.peak_dbfs == health.rms_dbfs == pytest.approx(20 * math.log10(0.5))
     nothing = health_of([np.nan] * 4, "FLOAT")
     assert (nothing.nonfinite_fraction, nothing.rms_dbfs, nothing.silent_fraction) == (1, FLOOR_DBFS, 1)
+
+
+@pytest.mark.parametrize("rate", [RATE_HZ, 44_100, 11_025])
+@pytest.mark.parametrize("broken", [0, 1, 5000])
+def test_pieces_of_a_long_recording_give_what_the_whole_does(monkeypatch, rate, broken):
+    """Against one piece: whatever lies at the seams, NaNs that shift the 50 ms frames included."""
+    generator = np.random.default_rng(0)
+    signal = generator.normal(0.01, 0.2, 200_003).astype(np.float32)
+    signal[40_000:90_000] = 0
+    signal[100_000:100_050] = 1
+    signal[generator.choice(len(signal), broken, replace=False)] = np.nan
+    whole = health_of(signal, "FLOAT", rate=rate)
+    monkeypatch.setattr("humwatch.tasks.spectrograms.health._PIECE_SAMPLES", 10_007)
+    pieces = health_of(signal, "FLOAT", rate=rate)
+    for name, value in vars(whole).items():
+        assert getattr(pieces, name) == (pytest.approx(value, rel=1e-12) if isinstance(value, float) else value), name
+
+
+def test_measuring_an_hour_takes_no_memory_to_speak_of():
+    signal = np.zeros(20_000_000, np.float32)
+    signal[::7] = 0.1
+    tracemalloc.start()
+    measure(Audio(signal[:, None], RATE_HZ, "FLOAT"), signal, SETTINGS)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 64e6
 
 
 def facts(*rows, **common):
