@@ -50,7 +50,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.MIXED_MACHINES: "another folder has a machine of the same name: say in ingest.layout whose {site} it is",
     Reason.NO_LAYOUT: "its path has none of the layouts of ingest.layout",
     Reason.NOT_IN_MANIFEST: "a manifest names the machines there and has no row for it, nor do its names tell an ID",
-    Reason.OTHER_CHANNELS: "it has another number of channels than most of its machine's, each of which is a machine",
+    Reason.OTHER_CHANNELS: "it has another number of channels than most of its machine's recordings",
     Reason.ENCRYPTED: "the archive member is encrypted",
     Reason.UNSUPPORTED_COMPRESSION: "the zip member is packed by another method than Deflate, Deflate64, bzip2, "
     "LZMA and Zstandard: pack it again with one of these",
@@ -66,8 +66,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.CHANNEL_MISSING: "it has no channel of the configured number",
     Reason.NOT_FINITE: "it holds NaN or infinite samples",
     Reason.NO_SAMPLES: "it holds no samples",
-    Reason.SILENT: "it is quieter as a whole than health.silent_rms_dbfs",
-    Reason.DEAD_CHANNEL: "the channel used never changes",
+    Reason.SILENT: "it, or one of several channels, is quieter as a whole than health.silent_rms_dbfs",
+    Reason.DEAD_CHANNEL: "the channel used, or one of several, never changes",
     Reason.CLIPPED: "more samples than health.max_clipped_fraction are at full scale",
     Reason.REPEATED: "another recording of the machine has the same samples, bit for bit: a copy, or a stuck recorder",
     Reason.OTHER_BAND: "its sample rate leaves out sound that most of its machine's recordings have, or they lack "

@@ -58,6 +58,7 @@ HEALTH = pa.schema(
         ("recording_id", _TEXT),
         ("sample_rate_hz", pa.int64()),
         ("channels", pa.int64()),
+        ("channels_heard", pa.int64()),  # null as well in tables of versions that heard one only
         ("duration_s", pa.float64()),
         ("rms_dbfs", pa.float64()),
         ("peak_dbfs", pa.float64()),

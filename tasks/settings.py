@@ -126,10 +126,10 @@ class SpectrogramSettings(Section):
     """The log-mel spectrogram, in librosa's definition (Slaney mel scale and norm, centred frames)."""
 
     sample_rate_hz: int = Field(default=16_000, gt=0, description="Recordings at another rate are resampled (soxr HQ).")
-    channel: Annotated[int, Field(ge=0)] | Literal["mean", "each"] = Field(
+    channel: Annotated[int, Field(ge=0)] | Literal["mean", "each", "all"] = Field(
         default=0,
-        description="Channel used, `mean` over all of them, or `each`: every channel is a microphone, and a machine "
-        "of its own (`pump_03-ch1`).",
+        description="Channel used, `mean` over all of them, `each` (every channel is a microphone, and a machine of "
+        "its own: `pump_03-ch1`), or `all`: one model of all channels, their scores averaged.",
     )
     n_fft: int = Field(default=1024, ge=16, description="FFT and Hann window length in samples.")
     hop_samples: int = Field(default=512, ge=1, description="Samples from frame to frame.")

@@ -186,7 +186,7 @@ def fit_machine_model(
         detectors=tuple(fitted),
         references=tuple(references),
         level=level,
-        shown=int(np.argmax(np.array(lengths) > 1)),
+        shown=int(np.argmax(lengths)),
         fusion=settings.fusion,
         pooling=settings.pooling,
         top_k=settings.top_k,

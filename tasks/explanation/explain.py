@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from humwatch.storage.arrays import read_rows
+from humwatch.storage.arrays import read_n_frames, read_rows
 from humwatch.storage.errors import ModelIncompatible, SourceNotFound
 from humwatch.tasks.detectors.fit import load_model
 from humwatch.tasks.detectors.machine_model import MachineModel
@@ -49,6 +49,8 @@ class Explanation:
 
 def explain_recordings(catalog: Catalog, chosen: pd.DataFrame, run: Run) -> Iterator[Explanation]:
     """Yield an explanation for each of `chosen`, in that order: see `humwatch.tasks.explanation.relevance`.
+
+    Of several channels that are heard the first is explained, by the first of normal recordings.
 
     Normal is what `REFERENCE_RECORDINGS` of the recordings named in the model's passport sound like, drawn with the
     model's seed from those the lake still holds; the first few of them lend their sound.
@@ -98,9 +100,8 @@ def _spectrogram(catalog: Catalog, places: pd.DataFrame, recording_id: str, run:
     place: dict[Any, Any] = places.loc[recording_id].to_dict()
     store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     row = place["row"]
-    padded = read_rows(run.lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
-    values: Decibels = padded[:, np.isfinite(padded).all(axis=0)]
-    return values
+    values: Decibels = read_rows(run.lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
+    return values[:, : read_n_frames(run.lake, store.zarr_path)[row]]
 
 
 def _explanation(

@@ -79,7 +79,9 @@ def relevance_map(
     of_examples = scores[1:].reshape(len(reference.examples), 1 + len(bands), -1)
     rise = np.maximum((of_examples[:, 1:] - of_examples[:, :1]).mean(axis=0), 0) * _counts(scores[0], model)
     relevance = np.zeros(logmel.shape)
-    by_frame = rise @ _window_shares(scores.shape[1], shifted.shape[1], images, model)
+    windowed = model.level == "window" and any(each.level == "window" for each in representations)
+    n_frames = shifted.shape[1]
+    by_frame = rise @ (_window_shares(scores.shape[1], n_frames, images) if windowed else np.ones((1, n_frames)))
     relevance[:, stretch] = (bands / bands.sum(axis=0)).T @ by_frame * departure[:, stretch]
     highest = relevance.max()
     return (relevance / highest if highest > 0 else relevance).astype(np.float32)
@@ -139,10 +141,8 @@ def _counts(scores: NDArray[np.float64], model: MachineModel) -> NDArray[np.bool
     return counts
 
 
-def _window_shares(n_windows: int, n_frames: int, images: ImageSettings, model: MachineModel) -> NDArray[np.float64]:
+def _window_shares(n_windows: int, n_frames: int, images: ImageSettings) -> NDArray[np.float64]:
     """What each window says of each frame, float64 (window, frame): frames in several windows get their mean."""
-    if model.level == "recording":
-        return np.ones((1, n_frames))
     starts = np.arange(n_windows)[:, None] * images.window_hop_frames
     frames = np.arange(n_frames)
     inside = (starts <= frames) & (frames < starts + images.window_frames)

@@ -9,24 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from humwatch.storage.arrays import (
-    ArraySchema,
-    create_store,
-    finish_store,
-    read_n_frames,
-    read_rows,
-    shape_of,
-    write_block,
-)
+from humwatch.storage.arrays import ArraySchema, create_store, finish_store, read_rows, shape_of, write_block
 from humwatch.storage.lake import Lake
 from humwatch.storage.parts import Part
 from humwatch.storage.records import Mark
 from humwatch.storage.tables import create_table
 from humwatch.tasks.execution.worker import count_bytes
+from humwatch.tasks.features.channels import channels_apart, channels_together
 from humwatch.tasks.plan.keys import EmbeddingSettings, spectrogram_key
 from humwatch.tasks.plan.representations import Representation
 from humwatch.tasks.settings import StoreSettings
 from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY as SPECTROGRAM_ARRAY
+from humwatch.tasks.spectrograms.spectrogram_blocks import read_extents
 
 if TYPE_CHECKING:
     from humwatch.tasks.features.embed import Embedder
@@ -83,9 +77,15 @@ def begin_store(
     layout: StoreSettings,
     feature_size: int,
 ) -> None:
-    """Write the schema of a part's features: (recording, window, feature), NaN where a recording has no such window."""
-    n_frames = read_n_frames(lake, part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path)
-    windows = 1 if representation.level == "recording" else max(1, settings.images.n_windows(int(n_frames.max())))
+    """Write the schema of a part's features: (recording, window, feature), NaN where a recording has no such window.
+
+    The windows of one channel come after those of the other; at recording level each channel has one vector.
+    """
+    extents = read_extents(lake, part, settings.spectrogram)
+    vectors = extents.channels
+    if representation.level == "window":
+        vectors = vectors * np.array([settings.images.n_windows(int(count)) for count in extents.n_frames])
+    windows = int(vectors.max(initial=1))
     schema = ArraySchema(
         name=ARRAY,
         dimensions=("recording", "window", "feature"),
@@ -105,11 +105,16 @@ def fill_block(block: FeatureBlock) -> int:
     """Embed a block's windows, write its shards, then its receipts; return how many windows there were."""
     lake, settings = Lake(block.lake_uri), block.settings
     spectrograms = block.part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path
-    n_frames = read_n_frames(lake, spectrograms)[block.rows.start : block.rows.stop]
+    rows = slice(block.rows.start, block.rows.stop)
+    extents = read_extents(lake, block.part, settings.spectrogram)
+    n_frames, channels = extents.n_frames[rows], extents.channels[rows]
     values = read_rows(lake, spectrograms, SPECTROGRAM_ARRAY, block.rows)
     count_bytes(values.nbytes)
-    embedded = embedder(block.representations, settings).embed(values, n_frames)
-    for representation, features in embedded.items():
+    of_channels = embedder(block.representations, settings).embed(
+        channels_apart(values, n_frames, channels), np.repeat(n_frames, channels)
+    )
+    for representation, of_each in of_channels.items():
+        features = channels_together(of_each, channels)
         store = block.part.store("features", settings.key(representation))
         if features.shape[1]:
             _, windows, size = shape_of(lake, store.zarr_path, ARRAY)
@@ -117,7 +122,7 @@ def fill_block(block: FeatureBlock) -> int:
             padded[:, : features.shape[1]] = features
             write_block(lake, store.zarr_path, ARRAY, block.rows, padded)
         create_table(lake, store.receipt_path(block.rows.start), _RECEIPT)
-    return sum(settings.images.n_windows(int(count)) for count in n_frames)
+    return sum(settings.images.n_windows(int(count)) for count in np.repeat(n_frames, channels))
 
 
 def finish_part(
@@ -126,9 +131,8 @@ def finish_part(
     """Finish a representation's store of a part and mark it; False when another writer did."""
     key = settings.key(representation)
     store = part.store("features", key)
-    spectrograms = part.store("spectrograms", spectrogram_key(settings.spectrogram))
-    n_frames = read_n_frames(lake, spectrograms.zarr_path)
     *_, feature_size = shape_of(lake, store.zarr_path, ARRAY)
+    n_frames = read_extents(lake, part, settings.spectrogram).n_frames
     finish_store(lake, store.zarr_path, ARRAY, n_frames, feature_size)
     return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
 

@@ -37,7 +37,7 @@ _MEASURES = pa.schema(
     [
         HEALTH.field(name)
         for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction",
-                     "dead_channel", "channels", "sample_rate_hz", "sound_hash", "reason")
+                     "dead_channel", "channels", "channels_heard", "sample_rate_hz", "sound_hash", "reason")
     ]
 )  # fmt: skip
 

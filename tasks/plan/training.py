@@ -126,7 +126,8 @@ def plan_fit(
     """Return the unit for a machine's training recordings (rows of the catalog), or for a seeded sample of too many."""
     embedding, fit = run.embedding, run.settings.fit
     windowed = any(representation.level == "window" for representation in parse(variant.backbone))
-    windows = np.array([embedding.images.n_windows(int(n)) if windowed else 1 for n in recordings["n_frames"]])
+    of_one_channel = np.array([embedding.images.n_windows(int(n)) if windowed else 1 for n in recordings["n_frames"]])
+    windows = of_one_channel * recordings["channels_heard"].fillna(1).to_numpy(dtype=int)
     training = bounded(recordings[TRAINING], windows, fit, variant.seed)
     needed = {part_id: parts[part_id] for part_id in training["part_id"].unique()}
     return FitUnit(run.lake_uri, machine, variant, training, len(recordings), needed, embedding, fit)

@@ -23,11 +23,11 @@ def judge(
     """The first reason that applies to each recording, or None; independent of the order of rows.
 
     Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
-    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), OTHER_BAND, WRONG_LENGTH. The last two compare with the other
-    recordings of the machine (site, machine_type, machine_id) that no reason before rejects: OTHER_BAND with the band
-    that most of them have up to the spectrogram's upper edge, the wider of two as frequent ones; WRONG_LENGTH with
-    their median duration, and only where most of them have about that length: a machine that is recorded for as long as
-    it runs has no wrong one.
+    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), OTHER_CHANNELS, OTHER_BAND, WRONG_LENGTH. The last three
+    compare with the other recordings of the machine (site, machine_type, machine_id) that no reason before rejects:
+    with the number of channels heard, and the band up to the spectrogram's upper edge, that most of them have (of two
+    as frequent the greater); and with their median duration, but that only where most of them have about that length: a
+    machine that is recorded for as long as it runs has no wrong one.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
@@ -54,6 +54,8 @@ def judge(
     reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
     reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
+    heard = facts["channels_heard"].astype(np.float64).fillna(1)
+    reject(Reason.OTHER_CHANNELS, _unusual(heard, pd.isna(verdict), facts))
     heard_to_hz = _heard_to_hz(facts["sample_rate_hz"], spectrogram)
     reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
     usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()

@@ -25,9 +25,9 @@ from humwatch.tasks.reports.clips import choose_clips, encode_clip
 from humwatch.tasks.reports.evaluation.page import Clip
 from humwatch.tasks.reports.page_rows import spoken_file
 from humwatch.tasks.reports.svg.figures import spectrogram_png
-from humwatch.tasks.sound.decode import Audio, select_channel
+from humwatch.tasks.sound.decode import Audio
 from humwatch.tasks.sound.rejected import Rejected
-from humwatch.tasks.spectrograms.sounds import channel_used, sounds_of
+from humwatch.tasks.spectrograms.sounds import heard, sounds_of
 from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY
 
 REJECTED_COLUMNS = [
@@ -44,6 +44,8 @@ def rejected_table(catalog: Catalog) -> pd.DataFrame:
     detail = detail.mask(
         rows["reason"] == Reason.OTHER_BAND, _beside_usual(rows, "sample_rate_hz", "usual_rate_hz", "Hz")
     )
+    counted = (rows["reason"] == Reason.OTHER_CHANNELS) & rows["channels"].notna()
+    detail = detail.mask(counted, rows["channels"].map("{:.0f} here".format))
     explanation = [EXPLANATIONS[Reason(reason)] for reason in rows["reason"]]
     return rows.assign(explanation=explanation, detail=detail)[REJECTED_COLUMNS]
 
@@ -93,6 +95,10 @@ def notes_table(catalog: Catalog, scores: pd.DataFrame, run: Run, silent: Sequen
     resampled = catalog.accepted[catalog.accepted["resampled"].eq(other=True)]
     for machine, recordings in by_machine(resampled).items():
         note = f"{len(recordings)} recordings resampled to {run.settings.spectrogram.sample_rate_hz} Hz"
+        rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
+    several = catalog.accepted[catalog.accepted["channels_heard"].gt(1)]
+    for machine, recordings in by_machine(several).items():
+        note = f"heard with {recordings['channels_heard'].max():.0f} channels: pictures and sound are of channel 0"
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     for machine, note in suspicions(catalog.recordings, catalog.history):
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
@@ -145,7 +151,10 @@ def files_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
 
 
 def spectrogram_of(catalog: Catalog, place: Mapping[Any, Any], run: Run) -> npt.NDArray[np.float32]:
-    """Return the log-mel spectrogram of a row of the catalog, float32 (mel, frame), without padding."""
+    """Return the log-mel spectrogram of a row of the catalog, float32 (mel, frame), without padding.
+
+    Of several channels that are heard, the first; so does `sound_of`.
+    """
     store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     at = int(place["row"])
     values: npt.NDArray[np.float32] = read_rows(run.lake, store.zarr_path, ARRAY, range(at, at + 1))[0]
@@ -157,8 +166,8 @@ def sound_of(place: Mapping[Any, Any], run: Run) -> tuple[bytes | None, str]:
     try:
         (sound,) = sounds_of([place], int(place["size_bytes"]))
         if isinstance(sound, Audio):
-            samples = select_channel(sound, channel_used(place["channel"], run.settings.spectrogram))
-            return encode_clip(samples, sound.sample_rate_hz, run.settings.report.clip_s)
+            first = next(heard(sound, place["channel"], run.settings.spectrogram))
+            return encode_clip(first, sound.sample_rate_hz, run.settings.report.clip_s)
     except (HumwatchError, Rejected):
         pass
     return None, ""

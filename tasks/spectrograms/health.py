@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 import numpy as np
@@ -22,11 +22,12 @@ _FULL_SCALE_8_BIT = 1 - 2.0**-7
 
 @dataclass(frozen=True)
 class Health:
-    """Facts of the channel used, before resampling; levels and fractions over its finite samples.
+    """Facts of the channel heard, before resampling; levels and fractions over its finite samples.
 
     Attributes:
         sample_rate_hz: of the file.
         channels: in the file.
+        channels_heard: how many of them these facts are of.
         duration_s: all samples / rate.
         rms_dbfs: total RMS, DC included; 0 dBFS = a full-scale square wave; at least `FLOOR_DBFS`.
         peak_dbfs: largest magnitude; same scale and floor.
@@ -40,6 +41,7 @@ class Health:
 
     sample_rate_hz: int
     channels: int
+    channels_heard: int
     duration_s: float
     rms_dbfs: float
     peak_dbfs: float
@@ -52,7 +54,7 @@ class Health:
 
 
 def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSettings) -> Health:
-    """Measure `signal`, float32 (frame,), at least one sample: the channel used of `audio`, at the file's own rate.
+    """Measure `signal`, float32 (frame,), at least one sample: a channel heard of `audio`, at the file's own rate.
 
     In pieces, so that a long recording takes no more memory than a short one.
     """
@@ -78,6 +80,7 @@ def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSetti
     return Health(
         sample_rate_hz=audio.sample_rate_hz,
         channels=audio.stored.shape[1],
+        channels_heard=1,
         duration_s=len(signal) / audio.sample_rate_hz,
         rms_dbfs=float(_dbfs(total_power / max(1, n_finite))),
         peak_dbfs=float(_dbfs(max(-lowest, highest) ** 2)),
@@ -102,6 +105,44 @@ def _finite_pieces(signal: npt.NDArray[np.float32], frame: int) -> Iterator[npt.
         rest = joined[end:]
         if end:
             yield joined[:end].astype(np.float64)
+
+
+def worst_of(channels: Sequence[Health]) -> Health:
+    """Return the facts of several channels as those of their recording: of each fact that of the channel worst in it.
+
+    So one broken microphone of eight is told, where a mean over all would hide it: the level is the quietest channel's,
+    the peak the loudest's, fractions and DC offset the largest, and one dead channel is enough. `sound_hash` is that of
+    all samples.
+    """
+    if len(channels) == 1:
+        return channels[0]
+    hashes = "".join(channel.sound_hash for channel in channels).encode()
+    return replace(
+        channels[0],
+        channels_heard=len(channels),
+        rms_dbfs=min(channel.rms_dbfs for channel in channels),
+        peak_dbfs=max(channel.peak_dbfs for channel in channels),
+        clipped_fraction=max(channel.clipped_fraction for channel in channels),
+        silent_fraction=max(channel.silent_fraction for channel in channels),
+        dc_offset=max((channel.dc_offset for channel in channels), key=abs),
+        nonfinite_fraction=max(channel.nonfinite_fraction for channel in channels),
+        dead_channel=any(channel.dead_channel for channel in channels),
+        sound_hash=blake2b(hashes, digest_size=8).hexdigest(),
+    )
+
+
+def told_of(channels: Sequence[Health]) -> str:
+    """Return which of several channels is the worst in what a recording may be rejected for; "" of a single one."""
+    if len(channels) == 1:
+        return ""
+    quietest = min(range(len(channels)), key=lambda index: channels[index].rms_dbfs)
+    clipped = max(range(len(channels)), key=lambda index: channels[index].clipped_fraction)
+    told = [f"channel {quietest} is the quietest, {channels[quietest].rms_dbfs:.1f} dBFS"]
+    if share := channels[clipped].clipped_fraction:
+        told.append(f"channel {clipped} is clipped most, {share:.1%}")
+    told += [f"channel {index} never changes" for index, channel in enumerate(channels) if channel.dead_channel]
+    told += [f"channel {index} is not finite" for index, channel in enumerate(channels) if channel.nonfinite_fraction]
+    return "; ".join(told)
 
 
 def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.reasons import Reason
@@ -13,7 +16,7 @@ from humwatch.tasks.execution.worker import count_bytes
 from humwatch.tasks.ingest.recording_rows import member_of
 from humwatch.tasks.settings import SpectrogramSettings
 from humwatch.tasks.sound.cutting import Clip, decode_clips
-from humwatch.tasks.sound.decode import Audio, decode
+from humwatch.tasks.sound.decode import Audio, decode, select_channel
 from humwatch.tasks.sound.rejected import Rejected
 
 Row = Mapping[str, Any]
@@ -54,11 +57,18 @@ def is_clip(row: Row) -> bool:
     return row["clip_start_s"] is not None
 
 
-def channel_used(channel: int | None, settings: SpectrogramSettings) -> int | Literal["mean"]:
-    """Return the channel that is heard of a row: its own, or else the one of the settings."""
+def heard(audio: Audio, channel: int | None, settings: SpectrogramSettings) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield what is heard of a row, float32 (frame,): its own channel, else what the settings say, with `all` each.
+
+    Raises:
+        Rejected: CHANNEL_MISSING.
+    """
     if channel is not None:
-        return int(channel)
-    return 0 if settings.channel == "each" else settings.channel
+        yield select_channel(audio, int(channel))
+    elif settings.channel == "all":
+        yield from (select_channel(audio, each) for each in range(audio.stored.shape[1]))
+    else:
+        yield select_channel(audio, 0 if settings.channel == "each" else settings.channel)
 
 
 def goes_on(last: Row, first: Row) -> bool:

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from humwatch.storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
@@ -22,16 +23,17 @@ from humwatch.storage.tables import HEALTH, create_table, read_table, read_table
 from humwatch.tasks.plan.keys import spectrogram_key
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
-from humwatch.tasks.sound.decode import Audio, resample, select_channel
+from humwatch.tasks.sound.decode import Audio, resample
 from humwatch.tasks.sound.rejected import Rejected
-from humwatch.tasks.spectrograms.health import measure
-from humwatch.tasks.spectrograms.sounds import Sound, channel_used, goes_on, sounds_of
+from humwatch.tasks.spectrograms.health import Health, measure, told_of, worst_of
+from humwatch.tasks.spectrograms.sounds import Sound, goes_on, heard, sounds_of
 
 if TYPE_CHECKING:
     from humwatch.tasks.spectrograms.logmel import LogMel
 
 ARRAY = "logmel"
 GONE = str(Reason.SOURCE_GONE)
+_EXTENTS = pa.schema([HEALTH.field("n_frames"), HEALTH.field("channels_heard")])
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,10 @@ class Filled:
 def begin_store(
     lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, layout: StoreSettings
 ) -> None:
-    """Write the schema of a part's spectrograms: (recording, mel, frame) in dB, NaN where there is nothing."""
+    """Write the schema of a part's spectrograms: (recording, mel, frame) in dB, NaN where there is nothing.
+
+    Of a recording of which several channels are heard the frames of one channel come after those of the other.
+    """
     key = spectrogram_key(spectrogram)
     schema = ArraySchema(
         name=ARRAY,
@@ -217,14 +222,38 @@ def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: Spectrogra
     if health["recording_id"].to_pylist() != table["recording_id"].to_pylist():
         raise NotComplete(f"{lake.uri_of(store.zarr_path)} has blocks without a receipt")
     create_table(lake, part.health_path(key), health)
-    n_frames = health["n_frames"].to_numpy()
-    finish_store(lake, store.zarr_path, ARRAY, n_frames, max(1, int(n_frames.max(initial=0))))
+    extents = _extents(health)
+    length = int((extents.n_frames * extents.channels).max(initial=1))
+    finish_store(lake, store.zarr_path, ARRAY, extents.n_frames, length)
     return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
 
 
 def read_health(lake: Lake, part: Part, key: str) -> pa.Table:
     """Return a complete part's health in row order."""
     return read_table(lake, part.health_path(key), HEALTH)
+
+
+@dataclass(frozen=True)
+class Extents:
+    """How much of a store's last axis each recording has: int64 (recording,) both.
+
+    Attributes:
+        n_frames: frames of one channel.
+        channels: how many channels follow each other; 1 where nothing was decoded.
+    """
+
+    n_frames: npt.NDArray[np.int64]
+    channels: npt.NDArray[np.int64]
+
+
+def read_extents(lake: Lake, part: Part, spectrogram: SpectrogramSettings) -> Extents:
+    """Return the extents of a complete part's spectrograms, in row order."""
+    return _extents(read_table(lake, part.health_path(spectrogram_key(spectrogram)), _EXTENTS))
+
+
+def _extents(health: pa.Table) -> Extents:
+    # Null as well in tables of versions that heard one channel only.
+    return Extents(health["n_frames"].to_numpy(), health["channels_heard"].fill_null(1).to_numpy())
 
 
 def _read_receipts(lake: Lake, store: PartStore) -> pa.Table:
@@ -247,15 +276,18 @@ def _nothing(recording_id: str) -> dict[str, object]:
 def _analyse(
     audio: Audio, channel: int | None, settings: SpectrogramSettings, health: HealthSettings
 ) -> tuple[dict[str, object], np.ndarray | None]:
-    signal = select_channel(audio, channel_used(channel, settings))
-    measured = measure(audio, signal, health)
-    facts: dict[str, object] = asdict(measured)
+    measured: list[Health] = []
+    spectrograms: list[np.ndarray] = []
+    for signal in heard(audio, channel, settings):
+        measured.append(measure(audio, signal, health))
+        if not measured[-1].nonfinite_fraction:
+            spectrograms.append(_log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz)))
+    facts: dict[str, object] = asdict(worst_of(measured))
     facts["resampled"] = audio.sample_rate_hz != settings.sample_rate_hz
-    facts["detail"] = audio.note or None
-    if measured.nonfinite_fraction:
+    facts["detail"] = "; ".join(filter(None, [audio.note, told_of(measured)])) or None
+    if len(spectrograms) < len(measured):
         return facts | {"status": "rejected", "reason": str(Reason.NOT_FINITE)}, None
-    values = _log_mel(settings)(resample(signal, audio.sample_rate_hz, settings.sample_rate_hz))
-    return facts | {"n_frames": values.shape[1]}, values
+    return facts | {"n_frames": spectrograms[0].shape[1]}, np.concatenate(spectrograms, axis=1)
 
 
 @functools.lru_cache(maxsize=2)

@@ -114,7 +114,7 @@ def test_the_same_samples_in_another_file_are_a_copy(tmp_path):
         "as_flac.flac": wav(samples, container="FLAC"),
         "in_24_bits.wav": wav(samples, subtype="PCM_24"),
         "other_channel_not_used.wav": wav(other_channel),
-        "other_rate.wav": wav(samples, rate_hz=RATE_HZ // 2),
+        "other_rate.wav": wav(samples, rate_hz=2 * RATE_HZ),
         "one_sample_less.wav": wav(samples[:-1]),
     }
     source = write_zip(tmp_path / "plant.zip", {f"fan/id_00/normal/{name}": data for name, data in takes.items()})

@@ -198,7 +198,7 @@ def test_a_missing_threshold_says_why(page):
 def test_the_rejected_are_listed_with_reason_explanation_and_detail(page):
     text = page.text("rejected")
     assert "2 corrupt: the bytes do not match their checksum or cannot be unpacked" in text
-    assert "1 silent: it is quieter as a whole than health.silent_rms_dbfs" in text
+    assert "1 silent: it, or one of several channels, is quieter as a whole than health.silent_rms_dbfs" in text
     assert text.count("CRC-32 is 1b2e, the directory says 77aa") == 2
     assert text.count("s3://acoustics/2026-11-21/pump.zip") == 3
 

@@ -11,7 +11,7 @@ from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.verdicts import FLOOR_DBFS, judge
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 from humwatch.tasks.sound.decode import Audio
-from humwatch.tasks.spectrograms.health import measure
+from humwatch.tasks.spectrograms.health import measure, worst_of
 
 SETTINGS = HealthSettings()
 RATE_HZ = 16_000
@@ -124,6 +124,7 @@ def facts(*rows, **common):
     healthy = {
         "sample_rate_hz": RATE_HZ,
         "channels": 1,
+        "channels_heard": 1,
         "duration_s": 10.0,
         "rms_dbfs": -20.0,
         "peak_dbfs": -6.0,
@@ -256,3 +257,32 @@ def test_empty_and_parquet_like_tables():
     before = only_undecoded.copy()
     assert judge(only_undecoded, SETTINGS).tolist() == ["empty_file"]
     pd.testing.assert_frame_equal(only_undecoded, before)
+
+
+def test_a_number_of_channels_is_usual_where_most_of_a_machine_that_are_fit_have_it():
+    table = facts(
+        *[{"channels_heard": 8}] * 3,
+        *[{"channels_heard": 1} | SILENT] * 4,
+        {"channels_heard": 1},
+        *[{"machine_id": "mono", "channels_heard": None}] * 2,
+        *[{"machine_id": "tie", "channels_heard": channels} for channels in (2, 8, 8, 2)],
+        UNDECODED | {"channels_heard": None, "reason": Reason.CORRUPT},
+    )
+    tie = [Reason.OTHER_CHANNELS, None, None, Reason.OTHER_CHANNELS]
+    expected = [None] * 3 + [Reason.SILENT] * 4 + [Reason.OTHER_CHANNELS] + [None] * 2 + tie + [Reason.CORRUPT]
+    assert judge(table, SETTINGS).tolist() == expected
+    shuffled = table.sample(frac=1, random_state=1)
+    assert judge(shuffled, SETTINGS).sort_index().tolist() == expected
+
+
+def test_of_several_channels_the_worst_is_told():
+    signals = [tone(0.5), tone(0.01), np.clip(tone(3.0), -1, 1), np.full(RATE_HZ, -0.2)]
+    channels = [health_of(signal, channels=4) for signal in signals]
+    worst = worst_of(channels)
+    assert worst_of(channels[:1]) == channels[0]
+    assert (worst.channels, worst.channels_heard, worst.dead_channel) == (4, 4, True)
+    assert worst.rms_dbfs == channels[1].rms_dbfs
+    assert (worst.peak_dbfs, worst.clipped_fraction) == (0, channels[2].clipped_fraction)
+    assert worst.dc_offset == pytest.approx(-0.2)
+    assert worst.sound_hash not in {channel.sound_hash for channel in channels}
+    assert worst.sound_hash != worst_of(channels[::-1]).sound_hash
