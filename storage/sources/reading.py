@@ -149,7 +149,7 @@ def places_now(unseen: Sequence[Member], max_member_bytes: int) -> dict[Member, 
         return {}
     places = {member: now.get(member.member) for member in unseen}
     return {
-        member: place if place is not None and place.content_tag == member.content_tag else None
+        member: place if place is not None and place.holds(member.content_tag) else None
         for member, place in places.items()
     }
 

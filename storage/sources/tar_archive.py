@@ -38,6 +38,7 @@ from humwatch.storage.sources.zip_archive import checked
 
 _DAMAGE = (tarfile.TarError, Damaged, IndexError)  # IndexError: of a sparse file's header that is cut off
 _HELD_BYTES = 64 << 20
+_HEAD_BYTES = 4 << 10
 _NO_HEADER = (*_DAMAGE, ValueError)  # ValueError: of numbers that are none
 
 
@@ -112,7 +113,10 @@ def list_tar(
                 if stored and not info.mtime and stored.crc32 is None and stored.info.size <= max_member_bytes:
                     # A time that says nothing (tars made reproducibly have 0) leaves the contents to tell of a change.
                     stored = replace(stored, crc32=_crc32(archive, stored.info))
-                members.append(_member(info, stored, f"{path}/{name}", uri, max_member_bytes, compression))
+                member = _member(info, stored, f"{path}/{name}", uri, max_member_bytes, compression)
+                if stored and stored.crc32 is None:
+                    member = replace(member, head_crc32=_head_crc32(reader, stored.info))
+                members.append(member)
             elif is_manifest(name) and stored:
                 data = cast(IO[bytes], archive.extractfile(stored.info)).read(MAX_MANIFEST_BYTES + 1)
                 manifests.append(manifest_file(data, f"{uri}/{name}", f"{path}/{name}"))
@@ -281,6 +285,12 @@ def _crc32(archive: tarfile.TarFile, info: tarfile.TarInfo) -> int:
     while piece := content.read(1 << 20):
         crc32 = zlib.crc32(piece, crc32)
     return crc32
+
+
+def _head_crc32(reader: _LastRead, info: tarfile.TarInfo) -> int:
+    # As stored, and next to the header: what came with that is enough.
+    reader.seek(info.offset_data)
+    return zlib.crc32(reader.read(min(info.size, _HEAD_BYTES)))
 
 
 def _member(

@@ -97,7 +97,8 @@ def samples_chunk(file: IO[bytes]) -> SamplesChunk | None:
             return SamplesChunk(kind, start, start + kind.lead, start + size - kind.counted, is_unfinished, is_endless)
         at = start + max(0, size - kind.counted)
         at += -at % kind.alignment
-    return SamplesChunk(kind, *[at + head_bytes] * 3, is_unfinished=False, is_endless=False)
+    beyond = at + head_bytes
+    return SamplesChunk(kind, beyond, beyond, beyond, is_unfinished=False, is_endless=False)
 
 
 def _kind_of(head: bytes) -> _Kind | None:

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,7 @@ def _decode_on(file: IO[bytes], size_bytes: int, clips: Sequence[Clip]) -> Itera
     watched = Watched(file)
     told = 0
     try:
-        opened = open_sound(watched, size_bytes)
+        opened = open_sound(cast(IO[bytes], watched), size_bytes)
         with opened.sound as sound:
             reader = _Reader(sound)
             for clip in clips:

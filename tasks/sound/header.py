@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import IO
+from typing import IO, cast
 
 import soundfile
 
@@ -84,12 +84,12 @@ def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
 def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes]) -> SoundHeader:
     watched = Watched(file)
     try:
-        opened = open_sound(watched, size_bytes)
+        opened = open_sound(cast(IO[bytes], watched), size_bytes)
         with opened.sound as sound:
             n_frames = sound.frames if opened.says_length else _counted(sound)
             if not opened.says_length:
                 watched.raise_what_was_caught()
-                refuse_rest(sound, watched)
+                refuse_rest(sound, cast(IO[bytes], watched))
             container = "WAV" if sound.format in {"WAV", "WAVEX", "RF64"} else sound.format
             found = SoundHeader(
                 container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, opened.note

@@ -89,7 +89,7 @@ def measure(audio: Audio, signal: npt.NDArray[np.float32], settings: HealthSetti
         dc_offset=float(total / max(1, n_finite)),
         nonfinite_fraction=1 - n_finite / len(signal),
         dead_channel=bool(lowest == highest),
-        sound_hash=blake2b(signal, digest_size=8, salt=str(audio.sample_rate_hz).encode()).hexdigest(),
+        sound_hash=blake2b(signal.data, digest_size=8, salt=str(audio.sample_rate_hz).encode()).hexdigest(),
     )
 
 

@@ -7,6 +7,7 @@ import zipfile
 import pytest
 from sources_helpers import EXTENSIONS, LIMIT, tar_bytes, zip_bytes
 
+from humwatch.storage.lake import Lake
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ReadProblem, list_members, listing, read_members
 
@@ -106,3 +107,37 @@ def test_a_tar_whose_times_say_nothing_is_known_by_its_contents(tmp_path):
     after = {member.member: member.content_tag for member in listed(path)}
     assert {each for each in FILES if before[each] != after[each]} == {name}
     assert read(listed(path)) == corrected
+
+
+def tags(path, lake):
+    return {member.member: member.content_tag for member in list_members(str(path), EXTENSIONS, LIMIT, lake).members}
+
+
+def test_a_plain_tar_written_again_tells_which_members_are_others_although_size_and_time_are_not(tmp_path):
+    """Kept in a lake as it was before; members that begin as they did keep their tags, so that nothing is new."""
+    path, lake = tmp_path / "week.tar", Lake.open(str(tmp_path / "lake"))
+    path.write_bytes(tar_bytes(FILES))
+    first = tags(path, lake)
+    corrected = {**FILES, "fan/id_00/normal/03.wav": b"\xff" * len(FILES["fan/id_00/normal/03.wav"])}
+    path.write_bytes(tar_bytes({**FIRST, **corrected}))
+    second = tags(path, lake)
+    assert {name for name in first if first[name] != second[name]} == {"fan/id_00/normal/03.wav"}
+    path.write_bytes(tar_bytes({**FIRST, **corrected, "fan/more.wav": b"more"}))
+    assert {name: tag for name, tag in tags(path, lake).items() if name in second} == second
+    path.write_bytes(tar_bytes({**FIRST, **FILES, "fan/yet_more.wav": b"more"}))
+    again = tags(path, lake)
+    assert again["fan/id_00/normal/03.wav"] not in (first["fan/id_00/normal/03.wav"], second["fan/id_00/normal/03.wav"])
+
+
+def test_what_was_taken_in_with_a_tag_of_its_beginning_is_found_where_it_lies_now(tmp_path):
+    path, lake = tmp_path / "week.tar", Lake.open(str(tmp_path / "lake"))
+    path.write_bytes(tar_bytes(FILES))
+    tags(path, lake)
+    name = "fan/id_00/normal/03.wav"
+    corrected = {**FILES, name: b"\xff" * len(FILES[name])}
+    path.write_bytes(tar_bytes(corrected))
+    members = list_members(str(path), EXTENSIONS, LIMIT, lake).members
+    path.write_bytes(tar_bytes({**FIRST, **corrected}))  # moved, but the same
+    assert read(members)[name] == corrected[name]
+    path.write_bytes(tar_bytes({**FIRST, "b/another.wav": b"x" * 999, **FILES}))  # moved, and as it was at first
+    assert read(members)[name].reason is Reason.SOURCE_GONE

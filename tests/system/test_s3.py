@@ -102,7 +102,7 @@ def test_the_lake_holds_what_a_local_one_holds(local, remote):
     # Versions, keys and ids are of contents and settings, not of places; recordings name their source, which differs,
     # and so does what is kept of an archive's contents.
     here, there = (
-        {str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file() and path.parent.name != "sources"}
+        {str(path.relative_to(lake)) for path in lake.rglob("*") if path.is_file() and "sources" not in path.parts}
         for lake in (local, copy)
     )
     assert there == here
