@@ -27,7 +27,6 @@ OPEN_ENDED_FRAMES = (1 << 63) - 1
 """libsndfile's frame count for a FLAC stream whose header leaves it open."""
 _OPEN_ENDED_BLOCK_FRAMES = 1 << 18
 _MOST_CHANNELS = 1024  # libsndfile's
-_SEEK_FAILED = 39  # libsndfile's SFE_BAD_SEEK
 _BIT_DEPTH_16 = 16
 _PIECE_FRAMES = 1 << 18  # averaged at once
 _UNSUPPORTED = frozenset({4, 18, 106, 110, 123})  # libsndfile's numbers for codecs that it does not know
@@ -102,6 +101,17 @@ def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.N
     return resampled
 
 
+class _Forward(soundfile.SoundFile):
+    """A file that is read on, as soundfile reads what it believes not to be seekable; `seek` works all the same.
+
+    Else soundfile seeks after each read to where the file is already: FLAC is searched anew, from the start where it is
+    packed; Vorbis and MP3 may be wrong after it; GSM 6.10 and a FLAC of unknown length refuse.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class Opened(NamedTuple):
     """A file that libsndfile reads.
 
@@ -129,7 +139,7 @@ def open_sound(file: IO[bytes], size_bytes: int) -> Opened:
     file, note = mended(file, size_bytes)
     file.seek(0)
     try:
-        sound = soundfile.SoundFile(file)
+        sound = _Forward(file)
     except soundfile.LibsndfileError as error:
         if error.code in _UNSUPPORTED and head[:4] != b"fLaC":  # of a damaged FLAC it says the same
             raise unsupported(f"its codec ({error.error_string.rstrip('.')})") from error
@@ -197,10 +207,11 @@ def _decode_with_libsndfile(data: bytes) -> Audio:
             samples = _read(sound, max(_FREE_SAMPLES, _SAMPLES_PER_BYTE * len(data)))
         except soundfile.LibsndfileError as error:
             raise Rejected(Reason.CORRUPT if _end_decodes(data) else Reason.TRUNCATED, error.error_string) from error
+        tolerance = _MPEG_TOLERANCE_FRAMES if is_mpeg(sound) else 0
+        if opened.says_length and len(samples) < sound.frames - tolerance:
+            raise Rejected(Reason.TRUNCATED, f"{len(samples)} of {sound.frames} samples")
         if not len(samples):
             raise Rejected(Reason.NO_SAMPLES, "the header says 0 frames")
-        if opened.says_length and is_mpeg(sound) and len(samples) < sound.frames - _MPEG_TOLERANCE_FRAMES:
-            raise Rejected(Reason.TRUNCATED, f"{len(samples)} of {sound.frames} samples")
         refuse_rest(sound, file)
         return Audio(samples, int(sound.samplerate), str(sound.subtype), opened.note)
 
@@ -242,23 +253,11 @@ def _flac_metadata_is_whole(head: bytes, size_bytes: int) -> bool:
 def read_frames(file: soundfile.SoundFile, n_frames: int) -> npt.NDArray[np.float32]:
     """Read on for `n_frames`, or to the end: float32 (frame, channel).
 
-    By number: without one soundfile refuses what libsndfile cannot seek in, such as GSM 6.10. In a FLAC of unknown
-    length libsndfile refuses to seek to the end, which soundfile does after reading, although it has filled the buffer:
-    the rows still NaN are those past the end (FLAC holds integers).
-
     Raises:
         soundfile.LibsndfileError: it cannot be decoded.
     """
-    if file.frames != OPEN_ENDED_FRAMES:
-        samples: npt.NDArray[np.float32] = file.read(n_frames, dtype="float32", always_2d=True)
-        return samples
-    block = np.full((n_frames, file.channels), np.nan, np.float32)
-    try:
-        file.read(out=block)
-    except soundfile.LibsndfileError as error:
-        if error.code != _SEEK_FAILED:
-            raise
-    return block[~np.isnan(block[:, 0])]
+    samples: npt.NDArray[np.float32] = file.read(n_frames, dtype="float32", always_2d=True)
+    return samples
 
 
 def _read(file: soundfile.SoundFile, max_samples: int) -> npt.NDArray[np.float32]:

@@ -119,6 +119,29 @@ def test_of_a_wav_only_the_clips_bytes_are_read():
     assert file.read_bytes < 10 * RATE_HZ * 4 + 200
 
 
+@pytest.mark.parametrize("container", ["FLAC", "OGG", "MP3", "CAF"])
+def test_clips_that_follow_one_another_need_no_way_back(container):
+    """A packed file is unpacked again from its start for each."""
+
+    class Forward(Counting):
+        furthest = went_back_bytes = 0
+
+        def read(self, size=-1):
+            self.went_back_bytes += max(0, self.furthest - self.tell())
+            data = super().read(size)
+            self.furthest = max(self.furthest, self.tell())
+            return data
+
+    data = encode(container, {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(container, "PCM_16"), seconds=60)
+    file = Forward(data)
+    found = decode_clips(file, len(data), clips_of(60, 2, 2))
+    next(found)
+    file.furthest = file.went_back_bytes = file.read_bytes = 0  # the end may be looked at before
+    assert all(len(audio.stored) == 2 * RATE_HZ for audio in found)
+    assert file.went_back_bytes <= 8 << 10
+    assert file.read_bytes < 1.1 * len(data)
+
+
 def test_flac_of_unknown_length_is_cut_too():
     data = encode("FLAC")
     fields = int.from_bytes(data[18:26], "big") >> 36 << 36

@@ -84,7 +84,7 @@ def test_whatever_a_decoder_raises_is_a_reason(container, monkeypatch):
         raise ZeroDivisionError("in the decoder")
 
     data = encode(container, {"OGG": "VORBIS"}.get(container, "PCM_24"))
-    monkeypatch.setattr(soundfile, "SoundFile", broken)
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", broken)
     with pytest.raises(Rejected, match="the decoder failed: ZeroDivisionError: in the decoder") as caught:
         decode(data)
     assert caught.value.reason is Reason.CORRUPT
