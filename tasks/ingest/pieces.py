@@ -273,5 +273,5 @@ def _night_is_of_time(row: Row, clock: Clock) -> bool:
 def _piece_id(path: str, channel: int | None, clip: Clip | None) -> str:
     """Return the id of a piece; that of channel 0 and of the first clip is the whole recording's."""
     marks = [f"channel={channel}"] if channel else []
-    marks += [f"t={clip.start_s:g}"] if clip is not None and clip.start_s else []
+    marks += [f"t={clip.start_s!r}"] if clip is not None and clip.start_s else []
     return digest(f"{path}#{'&'.join(marks)}" if marks else path, 16)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import IO
 
 _MOST_CHUNKS = 1000
+_MOST_BYTES = (1 << 63) - 1  # where a file can end
 _W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # after a chunk's name of four letters
 
 
@@ -85,7 +86,7 @@ def samples_chunk(file: IO[bytes]) -> SamplesChunk | None:
     at = kind.first
     head_bytes = struct.calcsize(kind.head)
     for _ in range(_MOST_CHUNKS):
-        file.seek(at)
+        file.seek(min(at, _MOST_BYTES))
         head = file.read(head_bytes)
         if len(head) < head_bytes:
             break

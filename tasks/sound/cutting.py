@@ -120,6 +120,7 @@ class _Reader:
         self._sound = sound
         self._at = 0  # the frame to be read next: unseekable codecs cannot tell
         self._held = np.zeros((0, sound.channels), np.float32)  # frames up to there
+        self._has_ended = False
 
     def read(self, clip: Clip) -> Audio | Rejected:
         """Return a clip's sound, or why it cannot be had."""
@@ -128,9 +129,9 @@ class _Reader:
         if first >= sound.frames:
             return _beyond(clip, sound.frames / sound.samplerate)
         wanted = min(n_frames, sound.frames - first)
-        if not first <= self._at <= first + min(wanted, len(self._held)):
+        if not first <= self._at <= first + min(wanted, len(self._held)) and not self._has_ended:
             self._go_to(first)
-        if self._at < first:
+        if self._at < first or (self._has_ended and self._at < first + wanted):
             return self._ends_before_clip()
         kept = self._held[len(self._held) - (self._at - first) :]
         read = self._read_on(wanted - len(kept))
@@ -154,6 +155,7 @@ class _Reader:
     def _read_on(self, n_frames: int) -> npt.NDArray[np.float32]:
         samples = read_frames(self._sound, n_frames)
         self._at += len(samples)
+        self._has_ended = len(samples) < n_frames
         return samples
 
     def _ends_before_clip(self) -> Rejected:

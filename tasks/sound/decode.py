@@ -151,6 +151,16 @@ def open_sound(file: IO[bytes], size_bytes: int) -> Opened:
     return Opened(sound, note, says_length=not is_guess)
 
 
+def refuse_bomb(n_samples: int, size_bytes: int, samples_per_byte: int = _SAMPLES_PER_BYTE) -> None:
+    """Refuse a file that has, or says it has, more than 2**26 samples and more than so many a byte.
+
+    Raises:
+        Rejected: TOO_LARGE.
+    """
+    if n_samples > max(_FREE_SAMPLES, samples_per_byte * size_bytes):
+        raise Rejected(Reason.TOO_LARGE, f"{n_samples} samples or more from {size_bytes} bytes")
+
+
 def is_mpeg(sound: soundfile.SoundFile) -> bool:
     """Whether the codec is MP3 or its kin, in whatever container."""
     return str(sound.subtype).startswith("MPEG")
@@ -204,7 +214,7 @@ def _decode_with_libsndfile(data: bytes) -> Audio:
     opened = open_sound(file, len(data))
     with opened.sound as sound:
         try:
-            samples = _read(sound, max(_FREE_SAMPLES, _SAMPLES_PER_BYTE * len(data)))
+            samples = _read(sound, len(data))
         except soundfile.LibsndfileError as error:
             raise Rejected(Reason.CORRUPT if _end_decodes(data) else Reason.TRUNCATED, error.error_string) from error
         tolerance = _MPEG_TOLERANCE_FRAMES if is_mpeg(sound) else 0
@@ -260,20 +270,15 @@ def read_frames(file: soundfile.SoundFile, n_frames: int) -> npt.NDArray[np.floa
     return samples
 
 
-def _read(file: soundfile.SoundFile, max_samples: int) -> npt.NDArray[np.float32]:
+def _read(file: soundfile.SoundFile, size_bytes: int) -> npt.NDArray[np.float32]:
     if file.frames != OPEN_ENDED_FRAMES:
-        _check_size(file.frames * file.channels, max_samples)
+        refuse_bomb(file.frames * file.channels, size_bytes)
         return read_frames(file, file.frames)
     blocks: list[npt.NDArray[np.float32]] = []
     while not blocks or len(blocks[-1]) == _OPEN_ENDED_BLOCK_FRAMES:
         blocks.append(read_frames(file, _OPEN_ENDED_BLOCK_FRAMES))
-        _check_size(len(blocks) * _OPEN_ENDED_BLOCK_FRAMES * file.channels, max_samples)
+        refuse_bomb(len(blocks) * _OPEN_ENDED_BLOCK_FRAMES * file.channels, size_bytes)
     return np.concatenate(blocks)
-
-
-def _check_size(n_samples: int, max_samples: int) -> None:
-    if n_samples > max_samples:
-        raise Rejected(Reason.TOO_LARGE, f"{n_samples} samples or more from far fewer bytes")
 
 
 def _end_decodes(data: bytes) -> bool:

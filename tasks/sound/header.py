@@ -12,6 +12,7 @@ from humwatch.tasks.sound.decode import (
     LOWEST_SAMPLE_RATE_HZ,
     open_sound,
     read_frames,
+    refuse_bomb,
     refuse_rest,
     refuse_unknown_codec,
 )
@@ -20,6 +21,7 @@ from humwatch.tasks.sound.watched import Watched
 from humwatch.tasks.sound.wav import chunks_behind, is_wav, read_wav_header
 
 _COUNTED_FRAMES = 1 << 18
+_SAMPLES_PER_BYTE = 256  # twice that of Opus at 6 kbit/s in stereo: a file is cut into no more clips than are in it
 _CODECS = {
     (1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32", (3, 32): "FLOAT", (3, 64): "DOUBLE",
     (6, 8): "ALAW", (7, 8): "ULAW",
@@ -86,7 +88,8 @@ def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes])
     try:
         opened = open_sound(cast(IO[bytes], watched), size_bytes)
         with opened.sound as sound:
-            n_frames = sound.frames if opened.says_length else _counted(sound)
+            n_frames = sound.frames if opened.says_length else _counted(sound, size_bytes)
+            refuse_bomb(n_frames * sound.channels, size_bytes, _SAMPLES_PER_BYTE)
             if not opened.says_length:
                 watched.raise_what_was_caught()
                 refuse_rest(sound, cast(IO[bytes], watched))
@@ -99,11 +102,12 @@ def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes])
     return found
 
 
-def _counted(sound: soundfile.SoundFile) -> int:
+def _counted(sound: soundfile.SoundFile, size_bytes: int) -> int:
     """Return how many frames a file has that does not say it."""
     n_frames = 0
     while count := len(read_frames(sound, _COUNTED_FRAMES)):
         n_frames += count
+        refuse_bomb(n_frames * sound.channels, size_bytes, _SAMPLES_PER_BYTE)
         if count < _COUNTED_FRAMES:
             break
     return n_frames

@@ -80,8 +80,12 @@ class WavHeader:
 
     @property
     def is_sample_by_sample(self) -> bool:
-        """Whether any frame can be cut out: PCM, float, A-law and mu-law."""
-        return self.tag in _SAMPLE_BY_SAMPLE and self.frame_bytes > 0
+        """Whether any frame can be cut out: PCM, float, A-law and mu-law, of frames as large as their samples.
+
+        Of others (a block size that is wrong, 24 bits in 32) libsndfile decides what a frame is.
+        """
+        samples_bytes = self.channels * -(-self.sample_bits // 8)
+        return self.tag in _SAMPLE_BY_SAMPLE and self.frame_bytes == samples_bytes > 0
 
     def frames_of(self, n_decoded: int) -> int:
         """Return how many of the frames that a packed codec's blocks decode to are sound: the last block is padded.

@@ -18,6 +18,7 @@ from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.labels import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.reports.assemble import rejected_table, sound_of
+from humwatch.tasks.sound.cutting import clips_of
 from humwatch.tasks.spectrograms import spectrogram_blocks
 from humwatch.tasks.spectrograms.logmel import LogMel
 from humwatch.tasks.spectrograms.task import compute_spectrograms
@@ -292,3 +293,10 @@ def test_of_wavs_of_one_size_in_a_folder_one_header_is_read_and_of_damaged_ones_
     rows = take_in(run_on(tmp_path / "again"), source)
     assert rows["reason"].value_counts().to_dict() == {"not_audio": 1}
     assert len(rows) == 1 + 4 * 4
+
+
+def test_clips_far_into_a_recording_keep_ids_of_their_own():
+    """With six digits those at 100,000 s and at 100,000.4 s were one, and the second was lost."""
+    clips = clips_of(100_010.4, longest_s=60, clip_s=10)
+    ids = {pieces._piece_id("pump/id_00/a.wav", None, clip) for clip in clips}
+    assert len(ids) == len(clips)

@@ -228,3 +228,40 @@ def test_a_plain_wav_above_4_gib_is_read_to_its_end(size_said):
     assert header.n_frames == 5_000_000_000 // 4
     (audio,) = decode_clips(Sparse(head, size_bytes), size_bytes, [Clip(header.duration_s - 1, 1.0)])
     assert len(audio.stored) == RATE_HZ
+
+
+@pytest.mark.parametrize("block_bytes", [1, 3, 8, 4000])
+def test_a_wrong_block_size_makes_no_other_clips(block_bytes):
+    """libsndfile goes by channels and bits, and so do length and clips."""
+    data = bytearray(encode(seconds=5))
+    data[32:34] = struct.pack("<H", block_bytes)
+    data = bytes(data)
+    whole = decode(data).samples
+    assert read_header(io.BytesIO(data), len(data)).n_frames == len(whole) == 5 * RATE_HZ
+    for clip, audio in zip(
+        clips_of(5, 2, 2), decode_clips(io.BytesIO(data), len(data), clips_of(5, 2, 2)), strict=True
+    ):
+        first, n_frames = clip.frames(RATE_HZ)
+        np.testing.assert_array_equal(audio.samples, whole[first : first + n_frames])
+
+
+def test_a_length_that_no_file_of_this_size_has_is_refused():
+    """Else a file of some kilobytes would be cut into more clips than fit into the memory."""
+    mp3 = encode("MP3", "MPEG_LAYER_III")
+    at = mp3.index(b"Info") if b"Info" in mp3 else mp3.index(b"Xing")
+    lying = mp3[: at + 8] + struct.pack(">I", 0x7FFFFFFF) + mp3[at + 12 :]
+    flac = encode("FLAC")
+    fields = int.from_bytes(flac[18:26], "big") | (1 << 36) - 1
+    for data in (lying, flac[:18] + fields.to_bytes(8, "big") + flac[26:]):
+        with pytest.raises(Rejected) as caught:
+            read_header(io.BytesIO(data), len(data))
+        assert caught.value.reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(("container", "size_at"), [("CAF", 12), ("W64", 56)])
+def test_a_chunk_that_ends_beyond_any_file_is_a_reason(container, size_at):
+    data = bytearray(encode(container))
+    data[size_at : size_at + 8] = b"\x7f" * 8 if container == "CAF" else b"\xf0" * 8
+    data = bytes(data)
+    with pytest.raises(Rejected):
+        read_header(io.BytesIO(data), len(data))
