@@ -34,24 +34,31 @@ MIN_DOMAIN = 5
 """Calibration recordings that a domain must have to be heeded: fewer would decide for a whole machine."""
 
 
-def make_folds(batches: Sequence[str | None], n_folds: int, seed: int) -> NDArray[np.int64]:
+def make_folds(
+    batches: Sequence[str | None], n_folds: int, seed: int, files: Sequence[str] | None = None
+) -> NDArray[np.int64]:
     """The fold of each recording, int64 (recording,).
 
-    Whole batches where there are at least `n_folds` different ones (recordings without a batch count as one), single
-    recordings at random otherwise; fewer folds where there are fewer recordings, all 0 for a single one.
+    Whole batches where there are at least `n_folds` different ones (recordings without a batch count as one), else
+    whole files where any has several recordings, its clips, which are no strangers to each other; single recordings at
+    random otherwise. Fewer folds where there are fewer recordings or files, all 0 for a single one.
 
     Args:
         batches: The batch of each training recording.
         n_folds: Folds wanted; with one nothing is held out, so nothing calibrates a threshold.
         seed: 0 to 2**32 - 1.
+        files: The file of each training recording; None: each is one.
     """
     folds = np.zeros(len(batches), dtype=np.int64)
-    if min(len(batches), n_folds) < 2:
+    names: list[str] | None = [batch or "" for batch in batches]
+    n_groups = len(batches)
+    if len(set(names or ())) < n_folds:
+        names = list(files) if files is not None and len(set(files)) < len(files) else None
+        n_groups = len(set(names)) if names is not None else n_groups
+    if min(n_groups, n_folds) < 2:
         return folds
-    names = [batch or "" for batch in batches]
-    by_batch = len(set(names)) >= n_folds
-    splitter = (GroupKFold if by_batch else KFold)(min(n_folds, len(batches)), shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(folds, groups=names if by_batch else None)):
+    splitter = (KFold if names is None else GroupKFold)(min(n_folds, n_groups), shuffle=True, random_state=seed)
+    for fold, (_, held_out) in enumerate(splitter.split(folds, groups=names)):
         folds[held_out] = fold
     return folds
 

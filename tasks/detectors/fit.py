@@ -34,7 +34,8 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
         gather(lake, unit.parts, unit.training, representation, unit.embedding)
         for representation in parse(unit.variant.backbone)
     ]
-    folds = make_folds(list(unit.training["batch"]), unit.fit.calibration_folds, unit.variant.seed)
+    batches, files = list(unit.training["batch"]), list(unit.training["path"])
+    folds = make_folds(batches, unit.fit.calibration_folds, unit.variant.seed, files)
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)
     finite = np.isfinite(fitted.calibration_scores)
     scores, rate = fitted.calibration_scores[finite], unit.fit.false_alarm_rate

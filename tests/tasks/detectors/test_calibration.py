@@ -149,6 +149,17 @@ def test_the_stated_rate_holds_in_a_domain_that_scores_higher():
     assert pooled > 2 * alarms
 
 
+def test_clips_of_one_file_are_held_out_together():
+    files = [name for name in "abcdefg" for _ in range(6)]
+    folds = make_folds(["all"] * len(files), 5, 0, files)
+    assert set(folds) == set(range(5))
+    assert all(len(set(folds[start : start + 6])) == 1 for start in range(0, len(files), 6))
+    np.testing.assert_array_equal(make_folds(["all"] * 20, 5, 0, ["a"] * 20), np.zeros(20))
+    np.testing.assert_array_equal(
+        make_folds(["all"] * 20, 5, 0, list(map(str, range(20)))), make_folds([None] * 20, 5, 0)
+    )
+
+
 def test_folds_of_single_recordings():
     folds = make_folds([None] * 23, 5, seed=0)
     assert folds.dtype == np.int64
