@@ -63,7 +63,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.UNSUPPORTED_FORMAT: "a format or codec that is not decoded here: convert it, for example with ffmpeg",
     Reason.TRUNCATED: "the file ends before the samples its header promises",
     Reason.NO_CHANNELS: "the header says 0 channels",
-    Reason.CHANNEL_MISSING: "it has no channel of the configured number",
+    Reason.CHANNEL_MISSING: "it has no channel of the number that the settings or its manifest name",
     Reason.NOT_FINITE: "it holds NaN or infinite samples",
     Reason.NO_SAMPLES: "it holds no samples",
     Reason.SILENT: "it, or one of several channels, is quieter as a whole than health.silent_rms_dbfs",

@@ -46,6 +46,7 @@ RECORDINGS = pa.schema(
         ("reason", _TEXT),  # rejected while listing
         ("ingested_at", _TIME),
         ("channel", pa.int64()),  # of the file; null: as `spectrogram.channel` says
+        ("named_channels", _TEXT),  # of the file, as `0,1`, where a manifest has rows of channels
         ("clip_start_s", pa.float64()),  # null: the whole file
         ("clip_s", pa.float64()),
         ("file_s", pa.float64()),  # how long the file is, and its channels, where it was looked into

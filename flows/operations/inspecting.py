@@ -114,8 +114,9 @@ def _list(sources: Sequence[str], ingest: IngestSettings, rules: NameRules) -> _
         for member, known in zip(listing.members, facts, strict=True):
             place = member.source_uri, member.member
             again = seen.setdefault(member.path, place) != place
-            found.members.append(member)
-            found.facts.append(replace(known, problem=Reason.DUPLICATE_NAME) if again else known)
+            for one in (known, *known.further):
+                found.members.append(member)
+                found.facts.append(replace(one, problem=Reason.DUPLICATE_NAME) if again else one)
     return found
 
 

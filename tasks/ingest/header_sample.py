@@ -58,10 +58,11 @@ def look_into(members: Sequence[Member]) -> pd.DataFrame:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
     """
     streams: dict[str, list[Member]] = defaultdict(list)
-    for member in members:
+    once = list(dict.fromkeys(members))
+    for member in once:
         if member.compression == "gzip_stream":
             streams[member.source_uri].append(member)
-    alone = [[member] for member in members if member.compression != "gzip_stream"]
+    alone = [[member] for member in once if member.compression != "gzip_stream"]
     found = {
         member: header
         for headers in map_concurrently(_headers_of, [*alone, *streams.values()])

@@ -117,6 +117,8 @@ def read_facts(
     disagree, and rows or recordings that cannot be told apart, make CONFLICTING_NAMES. Columns that are no facts
     become attributes: `operator=Kim; shift=2`.
 
+    Rows of one recording that name channels make it several: `Facts.further`. One that names none holds for all.
+
     Where a manifest names machines, a recording that has no row, and no ID in its names, would be a machine of its own
     called like a folder: NOT_IN_MANIFEST.
 
@@ -124,24 +126,42 @@ def read_facts(
         BadConfiguration: a manifest or the pattern is wrong.
     """
     matches = [_match(read_manifest(one.text, one.uri, one.prefix, rules.conventions), members) for one in manifests]
-    facts = []
+    facts: list[list[Facts]] = []
     for index, member in enumerate(members):
-        given: dict[str, Any] = {}
-        conflict = any(index in match.unclear for match in matches)
-        for match in matches:
-            row = match.row(index)
-            conflict |= any(given.get(name, value) != value for name, value in row.items())
-            given.update(row)
-        known = read_name(member.path, rules, {name: given[name] for name in FACT_NAMES if name in given})
-        if member.problem:
-            known = replace(known, above=None)  # it cannot mix up others
-        others = [f"{name}={value}" for name, value in given.items() if name not in FACT_NAMES]
-        known = replace(known, attributes="; ".join(filter(None, [known.attributes, *others])) or None)
-        facts.append(replace(known, problem=Reason.CONFLICTING_NAMES) if conflict else known)
+        rows = [row for match in matches for row in match.rows(index)]
+        is_unclear = any(index in match.unclear for match in matches)
+        of_channels = [_facts(member, of_one, rules) for of_one in _by_channel(rows)]
+        facts.append([replace(one, problem=Reason.CONFLICTING_NAMES) if is_unclear else one for one in of_channels])
     named = {index for match in matches for index in (*match.row_of, *match.unclear)}
     left = [index for index in range(len(members)) if index not in named]
     _reject_unnamed(facts, matches, left)
-    return refuse_mixed(facts), tuple(_use(match, members, left) for match in matches)
+    kept = iter(refuse_mixed(list(chain(*facts))))
+    together = [[next(kept) for _ in of_channels] for of_channels in facts]
+    return (
+        [replace(first, further=tuple(others)) for first, *others in together],
+        tuple(_use(match, members, left) for match in matches),
+    )
+
+
+def _by_channel(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """Return the rows about each channel, in order; all at once where no row names a channel."""
+    channels = sorted({row["channel"] for row in rows if "channel" in row})
+    return [[row for row in rows if row.get("channel", channel) == channel] for channel in channels or [None]]
+
+
+def _facts(member: Member, rows: Sequence[Mapping[str, Any]], rules: NameRules) -> Facts:
+    """Return what the rows about one recording, or one channel of it, and its name say."""
+    given: dict[str, Any] = {}
+    conflict = False
+    for row in rows:
+        conflict |= any(given.get(name, value) != value for name, value in row.items())
+        given.update(row)
+    known = read_name(member.path, rules, {name: given[name] for name in FACT_NAMES if name in given})
+    if member.problem:
+        known = replace(known, above=None)  # it cannot mix up others
+    others = [f"{name}={value}" for name, value in given.items() if name not in FACT_NAMES]
+    known = replace(known, attributes="; ".join(filter(None, [known.attributes, *others])) or None)
+    return replace(known, problem=Reason.CONFLICTING_NAMES) if conflict else known
 
 
 @dataclass(frozen=True)
@@ -151,7 +171,7 @@ class _Match:
     Attributes:
         manifest: the manifest.
         below: the recordings it may speak of, by their index: their paths below its prefix.
-        row_of: the path of the row that speaks of a recording, by its index.
+        row_of: the path of the row, or the rows for its channels, that speak of a recording, by its index.
         unclear: recordings of which several rows may speak, or which share such a row with others.
         used: the paths of the rows that speak of any recording, clearly or not.
     """
@@ -162,9 +182,10 @@ class _Match:
     unclear: set[int] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
 
-    def row(self, index: int) -> Mapping[str, Any]:
-        """Return what the manifest says of a recording."""
-        return self.manifest.rows[self.row_of[index]] if index in self.row_of else {}
+    def rows(self, index: int) -> list[Mapping[str, Any]]:
+        """Return what the manifest says of a recording, of each channel that has a row."""
+        path = self.row_of.get(index)
+        return [] if path is None else [self.manifest.rows[path], *self.manifest.further.get(path, ())]
 
     def add(self, form: Callable[[str], str]) -> None:
         """Match rows and recordings that have no match yet, their paths compared in one form."""
@@ -201,15 +222,16 @@ def _match(manifest: Manifest, members: Sequence[Member]) -> _Match:
     return match
 
 
-def _reject_unnamed(facts: list[Facts], matches: Iterable[_Match], left: Sequence[int]) -> None:
+def _reject_unnamed(facts: Sequence[list[Facts]], matches: Iterable[_Match], left: Sequence[int]) -> None:
     """Reject recordings without a row whose machine a manifest would have had to name."""
     without_row = set(left)
-    machines = {(one.machine_type, one.machine_id) for i, one in enumerate(facts) if i not in without_row}
+    known = chain(*(of_channels for i, of_channels in enumerate(facts) if i not in without_row))
+    machines = {(one.machine_type, one.machine_id) for one in known}
     below = {index for match in matches if match.manifest.names_machines for index in match.below}
     for index in below & without_row:
-        one = facts[index]
+        (one,) = facts[index]
         if one.problem is None and one.machine_id == "all" and (one.machine_type, "all") not in machines:
-            facts[index] = replace(one, problem=Reason.NOT_IN_MANIFEST)
+            facts[index][0] = replace(one, problem=Reason.NOT_IN_MANIFEST)
 
 
 def _use(match: _Match, members: Sequence[Member], left: Sequence[int]) -> ManifestUse:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from humwatch.storage.errors import BadConfiguration
@@ -27,22 +29,25 @@ class Manifest:
     Attributes:
         uri: where it is, for messages.
         prefix: "" or a path that ends in "/": what the rows' paths are relative to.
-        rows: what each path's row says: facts in the form of `checked_facts`, and the text of every other column by its
-            name as it is written. Of a path with two rows that differ, nothing.
-        contradictory: the paths with two rows that differ.
+        rows: what each path's row says, or the first of several: facts in the form of `checked_facts`, and the text of
+            every other column by its name as it is written. Of a contradictory path, nothing.
+        further: what the other rows of a path say, which are about other channels.
+        contradictory: the paths with two rows about one channel that differ.
         other_columns: columns that are neither the path nor a fact, as they are written.
     """
 
     uri: str
     prefix: str
     rows: Mapping[str, Mapping[str, Any]]
+    further: Mapping[str, Sequence[Mapping[str, Any]]]
     contradictory: frozenset[str]
     other_columns: tuple[str, ...]
 
     @property
     def names_machines(self) -> bool:
         """Whether any row says what machine its recording is of."""
-        return any("machine_type" in row or "machine_id" in row for row in self.rows.values())
+        rows = chain(self.rows.values(), *self.further.values())
+        return any("machine_type" in row or "machine_id" in row for row in rows)
 
 
 def read_manifest(text: str, where: str, prefix: str = "", conventions: Conventions = USUAL) -> Manifest:
@@ -63,7 +68,7 @@ def read_manifest(text: str, where: str, prefix: str = "", conventions: Conventi
         BadConfiguration: no column for the path or two, a column twice, a ragged line, or a value its column cannot
             have.
     """
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     contradictory: set[str] = set()
     lines = _lines(text, where)
     _, header = next(lines, ("", []))
@@ -78,12 +83,16 @@ def read_manifest(text: str, where: str, prefix: str = "", conventions: Conventi
         if not path:
             raise BadConfiguration(f"{at}: has no path")
         said = _said(texts, at, conventions)
-        if rows.setdefault(path, said) != said:
+        before = next((row for row in rows[path] if row.get("channel") == said.get("channel")), None)
+        if before is None:
+            rows[path].append(said)
+        elif before != said:
             contradictory.add(path)
     return Manifest(
         uri=where,
         prefix=prefix,
-        rows={path: {} if path in contradictory else said for path, said in rows.items()},
+        rows={path: {} if path in contradictory else said[0] for path, said in rows.items()},
+        further={path: said[1:] for path, said in rows.items() if len(said) > 1 and path not in contradictory},
         contradictory=frozenset(contradictory),
         other_columns=tuple(column for column in columns if column and column not in {"path", *FACT_NAMES}),
     )

@@ -1,27 +1,30 @@
 """Rows of long recordings and of several channels: a row for every clip, and for every channel that is a microphone.
 
-The first clip (and channel 0) has the id of the whole recording, so that each supersedes the other when settings or the
-file change; all have the `file_key` of the whole, so that no file both trains and tests.
+The first clip (and channel 0, or the first that a manifest names) has the id of the whole recording, so that each
+supersedes the other when settings, manifest or file change; all have the `file_key` of the whole, so that no file both
+trains and tests.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
-from humwatch.storage.naming import digest
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, ReadProblem, is_stream, open_members
 from humwatch.tasks.frames import rows_of as frame_rows
 from humwatch.tasks.ingest.file_times import time_in_wav
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.names import with_time_of_file
+from humwatch.tasks.ingest.recording_rows import recording_id
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.times import UTC_CLOCK, Clock
@@ -37,8 +40,11 @@ Row = dict[str, Any]
 _FEWEST_BYTES_PER_S = dict.fromkeys(("mp3", "ogg", "oga", "opus"), 1_000)
 _FEWEST_BYTES_PER_S_UNPACKED = 4_000
 _READ_AHEAD_BYTES = 16 << 10
-_KNOWN = ["recording_id", "content_tag", "channel", "clip_start_s", "clip_s", "file_s", "file_channels", "recorded_at",
-          "duration_s", "channels"]  # fmt: skip
+_MACHINE = ["site", "machine_type", "machine_id", "batch", "condition"]
+_KNOWN = [
+    "recording_id", "content_tag", "path", *_MACHINE, "channel", "named_channels", "clip_start_s", "clip_s", "file_s",
+    "file_channels", "recorded_at", "duration_s", "channels",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,15 @@ class Extent:
 def known_files(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
     """Return by recording_id what the lake knows of the files of some recordings: how they were cut, what decoding saw.
 
-    Values have content_tag, channel, clip_start_s, clip_s, file_s and file_channels of the recordings table, duration_s
-    and channels of the health table.
+    That includes the other channels of these files. Values have columns of the recordings table, and duration_s and
+    channels of the health table.
     """
+    known = _known_rows(run, recording_ids)
+    others = {recording_id(row["path"], channel) for row in known.values() for channel in _channels_known(row)[1:]}
+    return known | _known_rows(run, others - known.keys())
+
+
+def _known_rows(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
     history = run.history()
     rows = history.rows[history.rows["recording_id"].isin(recording_ids)]
     known = read_recordings(run.lake, rows, history.parts.values()).join(rows[["duration_s", "channels"]])
@@ -64,14 +76,14 @@ def known_files(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
 def cut(
     rows: Sequence[Row], members: Sequence[Member], known: Mapping[str, Row], settings: Settings, rules: NameRules
 ) -> list[Row]:
-    """Return the rows of whole files as rows of their pieces; of a file that was cut otherwise before, also those gone.
+    """Return the rows of files as rows of their pieces; of a file that had others before, also those gone.
 
     Headers are read of files that may be long, or all where every channel is a machine, and where names have no time
     and `ingest.times_in_files` asks for one; unless the lake knows them.
 
     Args:
-        rows: as from `rows_of`, one a member.
-        members: of one source, in the order of `rows`.
+        rows: as from `rows_of`.
+        members: of one source, those of the rows.
         known: as from `known_files`.
         settings: of ingest and spectrogram.
         rules: of names, for the clock.
@@ -79,40 +91,45 @@ def cut(
     Raises:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
     """
-    each_channel = settings.spectrogram.channel == "each"
+    every_channel = settings.spectrogram.channel == "each"
+    member_at = {member.path: member for member in members}
     extents: dict[str, Extent] = {}
     times: dict[str, datetime] = {}
-    unknown = []
-    for row, member in zip(rows, members, strict=True):
+    unknown: dict[Member, None] = {}
+    for row in rows:
         wants_time = settings.ingest.times_in_files and row["recorded_at"] is None and row["reason"] is None
-        wants_extent = may_have_pieces(row, settings.ingest, each_channel=each_channel)
+        wants_extent = may_have_pieces(row, settings.ingest, each_channel=every_channel and _names_no_channel(row))
         before = known.get(row["recording_id"])
         same = before if before is not None and before["content_tag"] == row["content_tag"] else None
         extent = _known_extent(same) if same is not None else None
         recorded_at = same["recorded_at"] if same is not None else None
         if (wants_time and recorded_at is None) or (wants_extent and extent is None):
-            unknown.append(member)
+            unknown[member_at[row["path"]]] = None
             continue
-        if wants_time and recorded_at is not None:
+        if recorded_at is not None and wants_time:
             times[row["path"]] = recorded_at
         if wants_extent and extent is not None:
             extents[row["path"]] = extent
     read = read_headers if settings.ingest.times_in_files else read_headers_of_one_of_a_kind
-    for member, header in read(unknown).items():
+    for member, header in read([*unknown]).items():
         extents[member.path] = Extent(header.duration_s, header.channels)
         found_time = time_in_wav(header.chunks, rules.conventions.clock.zone)
         if settings.ingest.times_in_files and found_time is not None:
             times[member.path] = found_time.recorded_at
     rows = [_timed(row, times.get(row["path"]), rules) for row in rows]
-    refused = _with_other_channels(rows, extents) if each_channel else frozenset()
+    refused = _with_other_channels(rows, extents) if every_channel else frozenset()
     found = []
-    for row in rows:
-        if row["path"] in refused:
-            pieces = [row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)}]
-        else:
-            extent = extents.get(row["path"])
-            pieces = pieces_of(row, extent, settings.ingest, rules.conventions.clock, each_channel=each_channel)
-        found += [*pieces, *_gone(row, pieces, known.get(row["recording_id"]))]
+    for path, of_file in groupby(rows, key=itemgetter("path")):
+        first, *others = of_file
+        pieces: list[Row] = []
+        for row in (first, *others):
+            if path in refused:
+                pieces.append(row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)})
+                continue
+            each_channel = every_channel and _names_no_channel(row)
+            clock = rules.conventions.clock
+            pieces += pieces_of(row, extents.get(path), settings.ingest, clock, each_channel=each_channel)
+        found += [*pieces, *_gone(first, pieces, known)]
     return found
 
 
@@ -162,26 +179,40 @@ def read_headers_of_one_of_a_kind(members: Sequence[Member]) -> dict[Member, Sou
 def pieces_of(
     row: Row, extent: Extent | None, ingest: IngestSettings, clock: Clock, *, each_channel: bool
 ) -> list[Row]:
-    """Return the rows that a row of a whole file becomes: one, unless it is long or its channels are machines.
+    """Return the rows that a row of a file becomes: one, unless it is long or its channels are machines.
 
     Args:
         row: as from `rows_of`.
         extent: of its file; None: not looked into.
         ingest: what is long, and how it is cut.
         clock: for the nights of clips, where the file's is that of its time.
-        each_channel: every channel is a machine, unless the row names one.
+        each_channel: every channel is a machine.
     """
     if extent is None:
         return [row]
     clips: Sequence[Clip | None] = clips_of(extent.duration_s, ingest.longest_s, ingest.clip_s) or [None]
     channels: Sequence[int | None] = [row["channel"]]
-    if each_channel and row["channel"] is None:
+    if each_channel:
         channels = range(extent.channels)
     if clips == [None] and channels == [row["channel"]]:
         return [row]
     reason = None if row["reason"] == Reason.TOO_LARGE and clips != [None] else row["reason"]
     whole = row | {"reason": reason, "file_s": extent.duration_s, "file_channels": extent.channels}
     return [_piece(whole, channel, clip, clock) for channel in channels for clip in clips]
+
+
+def _names_no_channel(row: Row) -> bool:
+    """Whether neither a manifest nor its name says which channel or microphone a row is of."""
+    return row["facts"].channel is None
+
+
+def _channels_known(first: Row) -> Sequence[int]:
+    """Return the channels a file has rows for, by what the lake knows of the first; none where it is heard whole."""
+    if first["named_channels"] is not None:
+        return [int(channel) for channel in first["named_channels"].split(",")]
+    if first["channel"] is not None and first["file_channels"] is not None:
+        return range(int(first["file_channels"]))
+    return []
 
 
 def _timed(row: Row, recorded_at: datetime | None, rules: NameRules) -> Row:
@@ -209,7 +240,7 @@ def _with_other_channels(rows: Sequence[Row], extents: Mapping[str, Extent]) -> 
     machines = {
         row["path"]: (row["site"], row["machine_type"], row["machine_id"])
         for row in rows
-        if row["path"] in extents and row["channel"] is None
+        if row["path"] in extents and _names_no_channel(row)
     }
     counts: dict[tuple[Any, ...], Counter[int]] = defaultdict(Counter)
     for path, machine in machines.items():
@@ -218,19 +249,24 @@ def _with_other_channels(rows: Sequence[Row], extents: Mapping[str, Extent]) -> 
     return frozenset(path for path, machine in machines.items() if extents[path].channels != usual[machine])
 
 
-def _gone(row: Row, pieces: Sequence[Row], known: Row | None) -> list[Row]:
-    """Return rows that supersede the pieces which a file had and has no more."""
-    if known is None or known["file_s"] is None:
+def _gone(row: Row, pieces: Sequence[Row], known: Mapping[str, Row]) -> list[Row]:
+    """Return rows that supersede the pieces which a file had and has no more; `row` is the first of the file."""
+    whole = known.get(row["recording_id"])
+    if whole is None:
         return []
     clips: Sequence[Clip | None] = [None]
-    if known["clip_start_s"] is not None:
-        clips = clips_of(known["file_s"], 0, known["clip_s"])
-    channels: Iterable[int | None] = [None]
-    if known["channel"] is not None and row["channel"] is None:
-        channels = range(int(known["file_channels"]))
-    before = [_piece(row, channel, clip, UTC_CLOCK) for channel in channels for clip in clips]
+    if whole["clip_start_s"] is not None:
+        clips = clips_of(whole["file_s"], 0, whole["clip_s"])
+    had = [row, *(_channel_before(row, channel, known) for channel in _channels_known(whole)[1:])]
+    before = [_piece(one, one["channel"], clip, UTC_CLOCK) for one in had for clip in clips]
     here = {piece["recording_id"] for piece in pieces}
     return [piece | {"reason": str(Reason.SOURCE_GONE)} for piece in before if piece["recording_id"] not in here]
+
+
+def _channel_before(row: Row, channel: int, known: Mapping[str, Row]) -> Row:
+    """Return the row of a channel that a file had a row for, as one of the machine that it was of."""
+    before = known.get(recording_id(row["path"], channel), row)
+    return row | {name: before[name] for name in _MACHINE} | {"channel": channel, "id_channel": channel}
 
 
 def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
@@ -250,10 +286,11 @@ def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
 
 
 def _piece(row: Row, channel: int | None, clip: Clip | None, clock: Clock) -> Row:
-    own_channel = channel if row["channel"] is None else None  # else names say of which microphone the file is
-    piece = row | {"recording_id": _piece_id(row["path"], own_channel, clip), "channel": channel}
-    piece["machine_of_file"] = row["machine_id"]
-    if own_channel is not None:
+    is_of_each = channel is not None and row["channel"] is None  # else a manifest says whose channel it is
+    id_channel = channel if is_of_each else row["id_channel"]
+    start_s = 0.0 if clip is None else clip.start_s
+    piece = row | {"recording_id": recording_id(row["path"], id_channel, start_s), "channel": channel}
+    if is_of_each:
         piece["machine_id"] = f"{row['machine_id']}-ch{channel}"
     if clip is not None:
         piece |= {"clip_start_s": clip.start_s, "clip_s": clip.length_s}
@@ -267,11 +304,5 @@ def _piece(row: Row, channel: int | None, clip: Clip | None, clock: Clock) -> Ro
 def _night_is_of_time(row: Row, clock: Clock) -> bool:
     """Whether a row's batch is the night of its time, and not a folder's date."""
     origins = row["facts"].origins
-    return bool(origins["batch"] == origins["recorded_at"] and row["batch"] == clock.night_of(row["recorded_at"]))
-
-
-def _piece_id(path: str, channel: int | None, clip: Clip | None) -> str:
-    """Return the id of a piece; that of channel 0 and of the first clip is the whole recording's."""
-    marks = [f"channel={channel}"] if channel else []
-    marks += [f"t={clip.start_s!r}"] if clip is not None and clip.start_s else []
-    return digest(f"{path}#{'&'.join(marks)}" if marks else path, 16)
+    is_night_of_time: bool = row["batch"] == clock.night_of(row["recorded_at"])
+    return is_night_of_time and origins["batch"] == origins["recorded_at"]

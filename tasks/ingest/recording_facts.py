@@ -58,10 +58,11 @@ class Facts:
         batch: date, else condition, else the split of DCASE names, else "all".
         condition: normal form `-6_dB`, or as given; label: normal | abnormal | None; domain: source | target | None.
         split: train | test | supplemental (neither) | None; recorded_at: in UTC; attributes: the tail of a DCASE name.
-        channel: number of the microphone that the recording is of, as named.
+        channel: of a manifest the channel of the file, from 0; of names the number of the microphone the file is of.
         problem: CONFLICTING_NAMES when two sources of truth disagree, UNCLEAR_MACHINE when its name is none,
             NO_LAYOUT when no template fits, MIXED_MACHINES when another folder has a machine of this name.
         origins: which rule said it, for each of the facts above that is not None.
+        further: the same of further channels of the file, where a manifest has a row for each.
         above: the folders below SOURCE that name neither the machine nor a time or part, as `plantA`; None where the
             machine's name does not come from folders.
     """
@@ -80,6 +81,7 @@ class Facts:
     problem: Reason | None
     origins: Mapping[str, Origin]
     above: str | None = None
+    further: tuple[Facts, ...] = ()
 
 
 @dataclass(frozen=True)

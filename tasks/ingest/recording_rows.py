@@ -17,37 +17,45 @@ from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.ingest.manifest import ManifestUse, read_facts
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.names import file_key
-from humwatch.tasks.ingest.recording_facts import Facts
+from humwatch.tasks.ingest.recording_facts import Facts, Origin
 
 UNKNOWN = "unknown"
 _PLACE = ("source_uri", "member", "path", "size_bytes", "byte_start", "byte_end", "compression", "crc32", "content_tag")
 # What makes a row another row: the bytes, where they are, and what is known of them.
 _IDENTITY = (
     "content_tag", "source_uri", "site", "machine_type", "machine_id", "batch", "condition", "domain", "label", "split",
-    "recorded_at", "attributes", "channel", "clip_start_s", "clip_s", "reason",
+    "recorded_at", "attributes", "channel", "named_channels", "clip_start_s", "clip_s", "reason",
 )  # fmt: skip
-_WHOLE = {"channel": None, "clip_start_s": None, "clip_s": None, "file_s": None, "file_channels": None}
+_WHOLE = {"clip_start_s": None, "clip_s": None, "file_s": None, "file_channels": None}
 
 
-def recording_id(path: str) -> str:
-    """Return the id of the recording at `path` (SOURCE's base name + the path below it): the same on any store."""
-    return digest(path, 16)
+def recording_id(path: str, channel: int | None = None, clip_start_s: float = 0.0) -> str:
+    """Return the id of the recording at `path` (SOURCE's base name + the path below it), or of a piece of it.
+
+    It is the same on any store. Channel 0 and the first clip have the id of the whole.
+    """
+    marks = [f"channel={channel}"] if channel else []
+    marks += [f"t={clip_start_s!r}"] if clip_start_s else []
+    return digest(f"{path}#{'&'.join(marks)}" if marks else path, 16)
 
 
 def rows_of(
     listing: Listing, rules: NameRules, ingested_at: datetime
 ) -> tuple[list[dict[str, Any]], tuple[ManifestUse, ...]]:
-    """Return one row (schema `RECORDINGS`) for every member of a listing, in its order, and how manifests fit it.
+    """Return a row (schema `RECORDINGS`) for every member of a listing, in its order, and how manifests fit it.
 
-    Beside the columns each has its `facts`, which are not kept.
+    A member of which a manifest names channels has a row for each; the first has the id of the whole, so that there is
+    always one that supersedes what the file was before. Beside the columns each has its `facts`, the `id_channel` that
+    its id is made with, and `machine_of_file`, by which the rows of a file stand together; these are not kept.
 
     Raises:
         BadConfiguration: a manifest or the pattern is wrong.
     """
     facts, uses = read_facts(listing.members, listing.manifests, rules)
     rows = [
-        _row(member, known, file_key(member.path, rules), ingested_at)
+        row
         for member, known in zip(listing.members, facts, strict=True)
+        for row in _rows(member, known, file_key(member.path, rules), ingested_at)
     ]
     return rows, uses
 
@@ -103,8 +111,22 @@ def member_of(row: Mapping[Any, Any]) -> Member:
     return Member(**place, problem=None)
 
 
+def _rows(member: Member, facts: Facts, key: str, ingested_at: datetime) -> list[dict[str, Any]]:
+    first, *others = (_row(member, known, key, ingested_at) for known in (facts, *facts.further))
+    rows = [first, *(row | {"id_channel": row["channel"]} for row in others)]
+    named = ",".join(str(row["channel"]) for row in rows if row["channel"] is not None) or None
+    for row in rows:
+        row["recording_id"] = recording_id(member.path, row["id_channel"])
+        row |= {"named_channels": named, "machine_of_file": first["machine_id"]}
+    return rows
+
+
 def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[str, Any]:
     described = {name: value for name, value in asdict(facts).items() if name in RECORDINGS.names}
+    if facts.channel is not None and facts.origins["channel"] is not Origin.MANIFEST:
+        # Of which microphone the file is, and not which of its channels that is: mostly it has a single one.
+        attributes = "; ".join(filter(None, [facts.attributes, f"channel={facts.channel}"]))
+        described |= {"channel": None, "attributes": attributes}
     if member.problem is Reason.UNSAFE_PATH:
         # Nothing in such a name can be believed.
         described |= {"machine_type": UNKNOWN, "machine_id": UNKNOWN, "batch": "all", "condition": None, "site": None}
@@ -113,8 +135,8 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
         **_WHOLE,
         **{name: getattr(member, name) for name in _PLACE},
         **described,
-        "recording_id": recording_id(member.path),
         "replaces": None,
+        "id_channel": None,
         "file_key": key,
         "reason": str(reason) if reason else None,
         "ingested_at": ingested_at,
@@ -124,9 +146,8 @@ def _row(member: Member, facts: Facts, key: str, ingested_at: datetime) -> dict[
 
 def _order_in_part(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """All pieces of a file stand together, so that it is read once."""
-    machine = row.get("machine_of_file", row["machine_id"])
     clip = (row["clip_start_s"] or 0.0, row["channel"] or 0)
-    return (machine, row["site"] or "", row["source_uri"], row["member"], row["path"], *clip)
+    return (row["machine_of_file"], row["site"] or "", row["source_uri"], row["member"], row["path"], *clip)
 
 
 def _digest(values: Iterable[Any]) -> str:

@@ -1,7 +1,12 @@
-"""spectrogram.channel = "all": one model of all channels, whose scores are averaged; one broken channel is told."""
+"""Several channels: all under one model, whose scores are averaged, or each of the machine that a manifest names."""
+
+import io
+import tarfile
 
 import numpy as np
+import pandas as pd
 import pytest
+import soundfile
 from lakes import all_scores, build, small, with_settings
 from recordings import RATE_HZ, tone, wav, write_zip
 
@@ -10,9 +15,12 @@ from humwatch.storage.reasons import Reason
 from humwatch.tasks.detectors.fit import load_model
 from humwatch.tasks.explanation.explain import explain_recordings
 from humwatch.tasks.features.gather import gather
+from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.reports.assemble import notes_table, rejected_table, sound_of, spectrogram_of
+from humwatch.tasks.spectrograms.logmel import LogMel
+from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 CHANNELS = 4
 BACKBONES = [
@@ -193,3 +201,142 @@ def test_a_machine_with_one_channel_is_scored_as_ever(tmp_path):
         build(work, write_zip(tmp_path / "plant.zip", mono))
         scores.append(all_scores(work).sort_values(["backbone", "recording_id"])["score"].to_numpy())
     np.testing.assert_array_equal(*scores)
+
+
+STEREO = {f"hall/{index}.wav": wav(take(index, 2)) for index in range(4)}
+BY_CHANNEL = "path,channel,machine_type,machine_id,label\n" + "".join(
+    f"hall/{index}.wav,0,pump,A,normal\nhall/{index}.wav,1,fan,B,abnormal\n" for index in range(4)
+)
+
+
+def take_in(work, source):
+    work.refresh()
+    summary = ingest_sources.fn(work, [str(source)])
+    assert summary.errors == ()
+    assert compute_spectrograms.fn(work).errors == ()
+    rows = work.catalog().recordings.sort_values(["path", "clip_start_s", "channel"]).reset_index(drop=True)
+    return rows, summary.new
+
+
+def as_folder(root, files, manifest=None):
+    for name, data in {**files, **({"manifest.csv": manifest.encode()} if manifest else {})}.items():
+        (root / "plant" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "plant" / name).write_bytes(data)
+    return root / "plant"
+
+
+def logmels_of(work, rows):
+    catalog = work.catalog()
+    return [spectrogram_of(catalog, row, work) for row in rows.to_dict("records")]
+
+
+def samples_of(data):
+    return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0]
+
+
+@pytest.mark.parametrize("channel", [0, 1, "mean", "each", "all"])
+@pytest.mark.parametrize("container", ["folder", "tar.gz"])
+def test_a_manifest_names_the_machine_of_each_channel_whatever_the_setting(tmp_path, channel, container):
+    work = Run(str(tmp_path / "lake"), small(**settings_of(channel)))
+    source = as_folder(tmp_path, STEREO, BY_CHANNEL)
+    if container == "tar.gz":
+        with tarfile.open(tmp_path / "plant.tar.gz", "w:gz") as archive:
+            archive.add(source, "plant")
+        source = tmp_path / "plant.tar.gz"
+    rows, new = take_in(work, source)
+    assert new == 8
+    facts = ["machine_type", "machine_id", "channel", "named_channels", "label", "status", "channels_heard"]
+    assert rows[facts].drop_duplicates().to_numpy().tolist() == [
+        ["pump", "A", 0, "0,1", "normal", "accepted", 1],
+        ["fan", "B", 1, "0,1", "abnormal", "accepted", 1],
+    ]
+    transform = LogMel(work.settings.spectrogram)
+    for row, logmel in zip(rows.to_dict("records"), logmels_of(work, rows), strict=True):
+        samples = samples_of(STEREO[row["path"][row["path"].index("hall/") :]])
+        np.testing.assert_array_equal(logmel, transform(samples[:, int(row["channel"])].copy()))
+    assert rows.groupby("path")["file_key"].nunique().eq(1).all()
+    assert rows["recording_id"].nunique() == 8
+    assert take_in(work, source)[1] == 0
+
+
+def test_channels_of_one_machine_are_decoded_once_and_stand_together(tmp_path):
+    manifest = "path,channel,machine_type,machine_id,operator\n" + "".join(
+        f"hall/{index}.wav,{channel},pump,{'AB'[channel]},op{channel}\n" for index in range(4) for channel in (1, 0)
+    )
+    work = Run(str(tmp_path / "lake"), small())
+    rows, _ = take_in(work, as_folder(tmp_path, STEREO, manifest))
+    in_part = rows.sort_values("row")
+    assert in_part["channel"].tolist() == [0, 1] * 4
+    assert in_part["path"].tolist() == sorted(in_part["path"])
+    assert rows["attributes"].tolist() == ["operator=op0", "operator=op1"] * 4
+
+
+def test_channels_of_long_files_are_cut_into_clips(tmp_path):
+    work = Run(str(tmp_path / "lake"), small(ingest={"longest_s": 4.0, "clip_s": 2.0}))
+    data = wav(take(1, 2, 7.0))
+    source = as_folder(tmp_path, {"hall/0.wav": data}, "".join(BY_CHANNEL.splitlines(keepends=True)[:3]))
+    rows, new = take_in(work, source)
+    assert new == 8
+    assert rows.groupby("machine_id")["clip_start_s"].apply(list).to_dict() == {"A": [0, 2, 4, 5], "B": [0, 2, 4, 5]}
+    transform = LogMel(work.settings.spectrogram)
+    for row, logmel in zip(rows.to_dict("records"), logmels_of(work, rows), strict=True):
+        first = round(row["clip_start_s"] * RATE_HZ)
+        samples = samples_of(data)[first : first + 2 * RATE_HZ, int(row["channel"])]
+        np.testing.assert_array_equal(logmel, transform(samples.copy()))
+    assert take_in(work, source)[1] == 0
+
+
+def test_a_channel_that_the_file_lacks_is_missing(tmp_path):
+    files = {**STEREO, "hall/0.wav": wav(take(0, 1))}
+    rows, _ = take_in(Run(str(tmp_path / "lake"), small()), as_folder(tmp_path, files, BY_CHANNEL))
+    rejected = rows[rows["status"] == "rejected"]
+    assert rejected[["path", "channel", "machine_id", "reason"]].to_numpy().tolist() == [
+        ["plant/hall/0.wav", 1, "B", Reason.CHANNEL_MISSING]
+    ]
+
+
+WHOLE = "path,machine_type,machine_id,label\n" + "".join(f"hall/{index}.wav,pump,A,normal\n" for index in range(4))
+
+
+@pytest.mark.parametrize(
+    "manifests",
+    [
+        (BY_CHANNEL, None),
+        (None, BY_CHANNEL),
+        (BY_CHANNEL, WHOLE),
+        (BY_CHANNEL, BY_CHANNEL.replace(",0,pump,A,normal", ",2,valve,C,normal")),
+        (BY_CHANNEL, "".join(line for line in BY_CHANNEL.splitlines(keepends=True) if ",0," not in line)),
+    ],
+)
+@pytest.mark.parametrize("channel", [0, "each"])
+@pytest.mark.parametrize("duration_s", [2.0, 7.0])
+def test_what_is_there_after_a_manifest_was_changed_is_what_a_fresh_lake_has(tmp_path, manifests, channel, duration_s):
+    settings = small(ingest={"longest_s": 4.0, "clip_s": 2.0}, spectrogram={"channel": channel})
+    files = {f"hall/{index}.wav": wav(take(index, 3, duration_s)) for index in range(4)}
+    columns = ["path", "machine_type", "machine_id", "channel", "clip_start_s", "label", "reason"]
+    work = Run(str(tmp_path / "lake"), settings)
+    before, _ = take_in(work, as_folder(tmp_path, files, manifests[0]))
+    machines = set(before[["machine_type", "machine_id"]].itertuples(index=False, name=None))
+    (tmp_path / "plant/manifest.csv").unlink(missing_ok=True)
+    source = as_folder(tmp_path, {}, manifests[1])
+    rows, new = take_in(work, source)
+    expected, _ = take_in(Run(str(tmp_path / "fresh"), settings), source)
+    gone = rows[rows["reason"] == Reason.SOURCE_GONE]
+    left = rows[rows["reason"] != Reason.SOURCE_GONE].reset_index(drop=True)
+    pd.testing.assert_frame_equal(left[columns], expected[columns])
+    assert set(left["recording_id"]) == set(expected["recording_id"])
+    assert set(gone[["machine_type", "machine_id"]].itertuples(index=False, name=None)) <= machines
+    assert new > 0
+    assert take_in(work, source)[1] == 0
+
+
+def test_a_channel_in_a_name_is_that_of_the_microphone_and_not_of_the_file(tmp_path):
+    """ToyADMOS: a file of one channel for each of the microphones 1 to 4."""
+    files = {f"car/{take_}_ch{mic}.wav": wav(take(10 * mic + take_, 1)) for mic in (1, 2) for take_ in range(3)}
+    layout = {"layout": ("{machine_type}/{}_ch{channel}.wav",)}
+    for channel in (0, "each", "all"):
+        work = Run(str(tmp_path / str(channel)), small(ingest=layout, **settings_of(channel)))
+        rows, _ = take_in(work, as_folder(tmp_path, files))
+        assert rows[["machine_id", "status"]].drop_duplicates().to_numpy().tolist() == [["all", "accepted"]]
+        assert rows["channel"].isna().all()
+        assert sorted(rows["attributes"]) == ["channel=1"] * 3 + ["channel=2"] * 3

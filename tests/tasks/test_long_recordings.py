@@ -14,6 +14,7 @@ from recordings import RATE_HZ, tone, wav, write_zip
 from humwatch.storage.arrays import read_rows
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.ingest import pieces
+from humwatch.tasks.ingest.recording_rows import recording_id
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.labels import import_labels
 from humwatch.tasks.plan.run import Run
@@ -298,5 +299,5 @@ def test_of_wavs_of_one_size_in_a_folder_one_header_is_read_and_of_damaged_ones_
 def test_clips_far_into_a_recording_keep_ids_of_their_own():
     """With six digits those at 100,000 s and at 100,000.4 s were one, and the second was lost."""
     clips = clips_of(100_010.4, longest_s=60, clip_s=10)
-    ids = {pieces._piece_id("pump/id_00/a.wav", None, clip) for clip in clips}
+    ids = {recording_id("pump/id_00/a.wav", None, clip.start_s) for clip in clips}
     assert len(ids) == len(clips)

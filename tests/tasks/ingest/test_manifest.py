@@ -346,3 +346,39 @@ def test_a_recording_whose_names_tell_its_machine_needs_no_row():
 def test_a_manifest_of_labels_alone_rejects_nothing():
     labelled, other = facts_of("path,label\na.wav,ng\n", "rec/a.wav", "rec/b.wav", prefix="rec/")
     assert [(one.label, one.problem) for one in (labelled, other)] == [("abnormal", None), (None, None)]
+
+
+def channels_of(text, *others):
+    manifests = [ManifestFile(f"file:///{at}.csv", "fan.zip/", each) for at, each in enumerate((text, *others))]
+    (first,), _ = read_facts(members("fan.zip/0.wav"), manifests, DEFAULT_RULES)
+    return [(one.channel, one.machine_id, one.label, one.problem) for one in (first, *first.further)]
+
+
+CHANNELS = "path,channel,machine_id\n0.wav,1,B\n0.wav,0,A\n"
+
+
+def test_rows_that_name_channels_are_about_each_of_them_in_their_order():
+    assert channels_of(CHANNELS) == [(0, "A", None, None), (1, "B", None, None)]
+    assert channels_of(CHANNELS + "0.wav,1,B\n") == channels_of(CHANNELS)
+    assert channels_of("path,channel\n0.wav,3\n") == [(3, "all", None, None)]
+    manifest = read_manifest(CHANNELS + "1.wav,,\n", "m.csv")
+    assert manifest.names_machines
+    assert (set(manifest.rows), manifest.contradictory) == ({"0.wav", "1.wav"}, frozenset())
+
+
+def test_a_row_without_a_channel_is_about_all_of_them():
+    expected = [(0, "A", "normal", None), (1, "B", "normal", None)]
+    assert channels_of("path,channel,machine_id,label\n0.wav,,,ok\n0.wav,0,A,\n0.wav,1,B,\n") == expected
+    assert channels_of(CHANNELS, "path,label\n0.wav,ok\n") == expected
+
+
+def test_rows_about_one_channel_that_disagree_cost_that_channel_or_the_file_that_lies_in_one_manifest():
+    conflict = Reason.CONFLICTING_NAMES
+    assert [one[3] for one in channels_of(CHANNELS, "path,channel,machine_id\n0.wav,1,C\n")] == [None, conflict]
+    assert [one[3] for one in channels_of(CHANNELS, "path,machine_id\n0.wav,A\n")] == [None, conflict]
+    assert [one[3] for one in channels_of(CHANNELS + "0.wav,1,C\n")] == [conflict]
+
+
+def test_a_channel_is_a_number():
+    with pytest.raises(BadConfiguration, match="'left' is no channel"):
+        read_manifest("path,channel\n0.wav,left\n", "m.csv")

@@ -37,7 +37,7 @@ def facts(machine_type, **others):
 
 def said(path):
     described = asdict(read_name(path))
-    del described["origins"], described["above"]
+    del described["origins"], described["above"], described["further"]
     return described
 
 

@@ -59,7 +59,7 @@ def minute(number):
 def test_every_member_is_a_row_that_says_what_its_name_says(tmp_path):
     rows = listed(write_zip(tmp_path / "plant-6_dB.zip", {**FAN, "readme.txt": b"no sound"}))
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
-    assert set(rows[0]) == {*RECORDINGS.names, "facts"}
+    assert set(rows[0]) == {*RECORDINGS.names, "facts", "machine_of_file", "id_channel"}
     facts = ("member", "machine_type", "machine_id", "condition", "batch", "label", "reason", "replaces", "ingested_at")
     assert [[row[name] for name in facts] for row in rows] == [
         ["fan/id_00/abnormal/00000000.wav", "fan", "id_00", "-6_dB", "-6_dB", "abnormal", None, None, NOW],
