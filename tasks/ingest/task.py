@@ -86,7 +86,8 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     new = new_rows(list(rows.values()), known_rows, gone)
     for row in new:
         row["ingested_at"] = now
-    for (machine_type, batch), table in as_parts(new).items():
+    # Later nights first: what pieces a file had is told by its first one, so that comes last if this run is killed.
+    for (machine_type, batch), table in reversed(as_parts(new).items()):
         create_part(lake, machine_type, batch, table)
     if new:
         run.refresh()

@@ -12,8 +12,9 @@ from lakes import all_scores, build, small, with_settings
 from recordings import RATE_HZ, tone, wav, write_zip
 
 from humwatch.storage.arrays import read_rows
+from humwatch.storage.parts import create_part
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.ingest import pieces
+from humwatch.tasks.ingest import pieces, task
 from humwatch.tasks.ingest.recording_rows import recording_id
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.labels import import_labels
@@ -301,3 +302,28 @@ def test_clips_far_into_a_recording_keep_ids_of_their_own():
     clips = clips_of(100_010.4, longest_s=60, clip_s=10)
     ids = {recording_id("pump/id_00/a.wav", None, clip.start_s) for clip in clips}
     assert len(ids) == len(clips)
+
+
+@pytest.mark.parametrize("parts_before_death", [0, 1])
+def test_an_ingest_killed_between_the_nights_of_a_file_leaves_no_clips_of_former_settings(
+    tmp_path, monkeypatch, parts_before_death
+):
+    source = as_folder(tmp_path, {"pump/id_00/20261101_235950.wav": wav(LONG)})
+    work = run_on(tmp_path)
+    take_in(work, source)
+    other = with_settings(work, ingest={"longest_s": 4.0, "clip_s": 3.0})
+    kept = []
+
+    def die(*arguments):
+        if len(kept) == parts_before_death:
+            raise KeyboardInterrupt
+        kept.append(arguments)
+        return create_part(*arguments)
+
+    monkeypatch.setattr(task, "create_part", die)
+    with pytest.raises(KeyboardInterrupt):
+        ingest_sources.fn(other, [str(source)])
+    monkeypatch.undo()
+    rows = take_in(other, source)
+    assert rows[rows["status"] == "accepted"]["clip_start_s"].tolist() == [0, 3, 6, 9, 12, 15, 18, 18.5]
+    assert set(rows[rows["status"] != "accepted"]["reason"]) == {"source_gone"}
