@@ -97,6 +97,9 @@ def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes])
             found = SoundHeader(
                 container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, opened.note
             )
+    except soundfile.LibsndfileError as error:
+        watched.raise_what_was_caught()
+        raise Rejected(Reason.CORRUPT, error.error_string) from error
     finally:
         watched.raise_what_was_caught()
     return found

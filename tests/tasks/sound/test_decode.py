@@ -374,3 +374,12 @@ def test_an_mp3_that_goes_on_after_the_length_it_says_is_no_shorter_recording():
     assert reason_of(data + data) == Reason.UNSUPPORTED_FORMAT
     with pytest.raises(Rejected, match="is longer than its first frame says"):
         decode(data + data)
+
+
+def test_packets_that_give_less_than_a_file_says_are_truncated():
+    """libsndfile leaves out a damaged packet of ALAC without a word."""
+    data = encode("CAF", "ALAC_16", n_frames=20_000)
+    at = data.index(b"data") - 8  # sizes of packets stand before it
+    assert reason_of(data[: at - 2] + b"\x7f\xff\xff\xff" + data[at + 2 :]) == Reason.TRUNCATED
+
+
