@@ -35,30 +35,37 @@ MIN_DOMAIN = 5
 
 
 def make_folds(
-    batches: Sequence[str | None], n_folds: int, seed: int, files: Sequence[str] | None = None
+    batches: Sequence[str | None], n_folds: int, seed: int, clips: Sequence[tuple[str, float]] | None = None
 ) -> NDArray[np.int64]:
     """The fold of each recording, int64 (recording,).
 
-    Whole batches where there are at least `n_folds` different ones (recordings without a batch count as one), else
-    whole files where any has several recordings, its clips, which are no strangers to each other; single recordings at
-    random otherwise. Fewer folds where there are fewer recordings or files, all 0 for a single one.
+    Whole batches where there are at least `n_folds` different ones (recordings without a batch count as one), single
+    recordings at random otherwise; fewer folds where there are fewer recordings, all 0 for a single one. Clips of one
+    file are as alike as recordings of one night and more: they are in one fold, so there are fewer folds where there
+    are fewer files; of a single file each fold is a piece without gaps.
 
     Args:
         batches: The batch of each training recording.
         n_folds: Folds wanted; with one nothing is held out, so nothing calibrates a threshold.
         seed: 0 to 2**32 - 1.
-        files: The file of each training recording; None: each is one.
+        clips: The file of each, and where in it it begins; None: each has a file of its own.
     """
     folds = np.zeros(len(batches), dtype=np.int64)
-    names: list[str] | None = [batch or "" for batch in batches]
-    n_groups = len(batches)
-    if len(set(names or ())) < n_folds:
-        names = list(files) if files is not None and len(set(files)) < len(files) else None
-        n_groups = len(set(names)) if names is not None else n_groups
-    if min(n_groups, n_folds) < 2:
+    if min(len(batches), n_folds) < 2:
         return folds
-    splitter = (KFold if names is None else GroupKFold)(min(n_folds, n_groups), shuffle=True, random_state=seed)
-    for fold, (_, held_out) in enumerate(splitter.split(folds, groups=names)):
+    names = [batch or "" for batch in batches]
+    by_batch = len(set(names)) >= n_folds
+    files = [file for file, _ in clips] if clips is not None else list(range(len(batches)))
+    n_files = len(set(files))
+    if clips is not None and n_files == 1 and not by_batch:
+        in_order = sorted(range(len(clips)), key=lambda at: clips[at])
+        folds[in_order] = np.arange(len(clips)) * min(n_folds, len(clips)) // len(clips)
+        return folds
+    groups = names if by_batch else files if n_files < len(batches) else None
+    splitter = (KFold if groups is None else GroupKFold)(
+        min(n_folds, len(batches) if by_batch else n_files), shuffle=True, random_state=seed
+    )
+    for fold, (_, held_out) in enumerate(splitter.split(folds, groups=groups)):
         folds[held_out] = fold
     return folds
 

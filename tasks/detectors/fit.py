@@ -34,8 +34,8 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
         gather(lake, unit.parts, unit.training, representation, unit.embedding)
         for representation in parse(unit.variant.backbone)
     ]
-    batches, files = list(unit.training["batch"]), list(unit.training["path"])
-    folds = make_folds(batches, unit.fit.calibration_folds, unit.variant.seed, files)
+    clips = list(zip(unit.training["path"], unit.training["clip_start_s"].fillna(0.0), strict=True))
+    folds = make_folds(list(unit.training["batch"]), unit.fit.calibration_folds, unit.variant.seed, clips)
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)
     finite = np.isfinite(fitted.calibration_scores)
     scores, rate = fitted.calibration_scores[finite], unit.fit.false_alarm_rate

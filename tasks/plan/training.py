@@ -22,15 +22,15 @@ from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.variants import Variant
 from humwatch.tasks.settings import FitSettings, RetrainSettings
 
-TRAINING = ["recording_id", "content_tag", "path", "batch", "domain", "part_id", "row"]
+TRAINING = ["recording_id", "content_tag", "batch", "domain", "path", "clip_start_s", "part_id", "row"]
 
 
 @dataclass(frozen=True)
 class FitUnit:
     """What a worker needs to fit one model, as from `plan_fit`.
 
-    `training` has the recordings fitted to: recording_id, content_tag, path, batch, domain, part_id and row.
-    `available` is how many there were to choose from.
+    `training` has the recordings fitted to, with the columns `TRAINING`. `available` is how many there were to choose
+    from.
     """
 
     lake_uri: str

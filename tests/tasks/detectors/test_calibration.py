@@ -149,17 +149,6 @@ def test_the_stated_rate_holds_in_a_domain_that_scores_higher():
     assert pooled > 2 * alarms
 
 
-def test_clips_of_one_file_are_held_out_together():
-    files = [name for name in "abcdefg" for _ in range(6)]
-    folds = make_folds(["all"] * len(files), 5, 0, files)
-    assert set(folds) == set(range(5))
-    assert all(len(set(folds[start : start + 6])) == 1 for start in range(0, len(files), 6))
-    np.testing.assert_array_equal(make_folds(["all"] * 20, 5, 0, ["a"] * 20), np.zeros(20))
-    np.testing.assert_array_equal(
-        make_folds(["all"] * 20, 5, 0, list(map(str, range(20)))), make_folds([None] * 20, 5, 0)
-    )
-
-
 def test_folds_of_single_recordings():
     folds = make_folds([None] * 23, 5, seed=0)
     assert folds.dtype == np.int64
@@ -206,3 +195,23 @@ def test_recordings_without_a_batch_are_one_batch():
     assert folds[2] == folds[3]
     assert folds[4] == folds[5]
     assert len(set(folds)) == 3
+
+
+def test_clips_of_one_file_are_held_out_together():
+    """Neighbours within a file are so alike that a model which heard one knows the other: thresholds came out low."""
+    clips = [(f"{file}.wav", 10.0 * index) for file in range(7) for index in range(30)]
+    folds = make_folds([None] * len(clips), 5, seed=0, clips=clips)
+    assert set(folds) == set(range(5))
+    for file in range(7):
+        assert len({fold for fold, (name, _) in zip(folds, clips, strict=True) if name == f"{file}.wav"}) == 1
+
+
+def test_of_one_file_a_fold_is_a_piece_without_gaps():
+    starts_s = np.random.default_rng(0).permutation(30) * 10.0
+    folds = make_folds([None] * 30, 5, seed=0, clips=[("a.wav", start_s) for start_s in starts_s])
+    np.testing.assert_array_equal(folds[np.argsort(starts_s)], np.repeat(np.arange(5), 6))
+
+
+def test_whole_files_are_folded_as_before():
+    clips = [(f"{file}.wav", 0.0) for file in range(23)]
+    np.testing.assert_array_equal(make_folds([None] * 23, 5, 0, clips), make_folds([None] * 23, 5, 0))

@@ -381,5 +381,3 @@ def test_packets_that_give_less_than_a_file_says_are_truncated():
     data = encode("CAF", "ALAC_16", n_frames=20_000)
     at = data.index(b"data") - 8  # sizes of packets stand before it
     assert reason_of(data[: at - 2] + b"\x7f\xff\xff\xff" + data[at + 2 :]) == Reason.TRUNCATED
-
-
