@@ -101,7 +101,7 @@ def resample(signal: npt.NDArray[np.float32], from_hz: int, to_hz: int) -> npt.N
     return resampled
 
 
-class _Forward(soundfile.SoundFile):
+class _Forward(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
     """A file that is read on, as soundfile reads what it believes not to be seekable; `seek` works all the same.
 
     Else soundfile seeks after each read to where the file is already: FLAC is searched anew, from the start where it is
