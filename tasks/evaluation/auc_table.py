@@ -64,7 +64,8 @@ def auc_table(
 
     Args:
         assignments: one row per accepted recording and seed: recording_id, seed, role (train|test|unused), site,
-            machine_type, machine_id, condition, domain (source|target|null), label (normal|abnormal|null), rms_dbfs.
+            machine_type, machine_id, condition, domain (source|target|null), label (normal|abnormal|null), rms_dbfs;
+            path, where clips of one file are to count as one in intervals.
         scores: one row per recording, backbone, detector and seed: recording_id, backbone, detector, seed, score,
             threshold, decision (True or "abnormal" | False or "normal" | null).
         settings: bootstrap samples, confidence, max_fpr.
@@ -121,6 +122,7 @@ def optional_text(value: Any) -> str | None:
 class _Recordings:
     """Recordings of one seed with their scores, one array a fact: rows of a fleet are cut out fast."""
 
+    file: npt.NDArray[np.intp]  # a number, the same for clips of one file
     domain: npt.NDArray[np.object_]
     train: npt.NDArray[np.bool_]
     test: npt.NDArray[np.bool_]
@@ -135,6 +137,7 @@ class _Recordings:
     def of(cls, joined: pd.DataFrame) -> _Recordings:
         test = np.asarray(joined["role"] == "test", dtype=bool)
         return cls(
+            file=pd.factorize(joined["path"])[0] if "path" in joined else np.arange(len(joined)),
             domain=np.asarray(joined["domain"], dtype=object),
             train=np.asarray(joined["role"] == "train", dtype=bool),
             test=test,
@@ -172,7 +175,9 @@ def _figures(
     normal, abnormal = recordings.normal & within, recordings.abnormal
     pair = (recordings.score[normal], recordings.score[abnormal])
     pair_within = (pair[0], recordings.score[abnormal & within])
-    low, high = metrics.auc_interval(*pair, settings.confidence, settings.bootstrap_samples, seed) or (None, None)
+    files = (recordings.file[normal], recordings.file[abnormal])
+    interval = metrics.auc_interval(*pair, settings.confidence, settings.bootstrap_samples, seed, files)
+    low, high = interval or (None, None)
     rates = metrics.confusion(
         recordings.called_abnormal[normal].tolist(), recordings.called_abnormal[abnormal].tolist()
     )
@@ -186,7 +191,7 @@ def _figures(
         "auc_high": high,
         "pauc": metrics.pauc(*pair, settings.max_fpr),
         "rms_auc": metrics.auc(recordings.rms_dbfs[normal], recordings.rms_dbfs[abnormal]),
-        "reason": _reason(recordings, *pair) or _too_few(normal.sum(), abnormal.sum(), settings.confidence),
+        "reason": _reason(recordings, *pair) or _too_few(*map(metrics.n_files, files), settings.confidence),
         "threshold": float(thresholds[0]) if thresholds.size == 1 else None,
         "precision": rates.precision,
         "recall": rates.recall,
@@ -199,7 +204,7 @@ def _figures(
 
 
 def _too_few(n_normal: int, n_abnormal: int, confidence: float) -> str | None:
-    """Why even a perfect AUC of so few recordings would say nothing: guessing gets it too often; else None."""
+    """Why even a perfect AUC of so few files would say nothing: guessing gets it too often; else None."""
     chance = metrics.chance_of_perfection(int(n_normal), int(n_abnormal))
     if chance <= (1 - confidence) / 2:
         return None

@@ -11,9 +11,11 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
+from humwatch.tasks.evaluation.metrics import n_files
 from humwatch.tasks.evaluation.paired import FloatArray, Placements, delong, normal_interval, placements
 from humwatch.tasks.evaluation.summary_table import ALL_TYPES
 from humwatch.tasks.plan.catalog import MACHINE
@@ -47,6 +49,7 @@ _ERROR = "standard_error"  # of a machine's row, until the rows over machines ar
 _UNDEFINED: dict[str, object] = dict.fromkeys(("difference", "low", "high", "p_value", "better", _ERROR))
 
 Model = tuple[str, str]
+Files = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
 
 def comparisons_table(
@@ -94,6 +97,7 @@ def _machine_rows(
 ) -> Iterator[dict[str, object]]:
     """The rows of one machine and condition: all recordings, then each domain there is, each with every pair."""
     abnormal = (tests["label"] == "abnormal").to_numpy()
+    files = pd.factorize(tests["path"])[0] if "path" in tests else np.arange(len(tests))
     for domain in ("all", "source", "target"):
         normal = ~abnormal & ((tests["domain"] == domain).to_numpy() | (domain == "all"))
         if not normal.any() or not abnormal.any():
@@ -104,10 +108,10 @@ def _machine_rows(
             "n_abnormal": min(int((abnormal & seed).sum()) for seed in seeds),
         }
         placed = [_placed(values[normal & seed], values[abnormal & seed], models) for seed in seeds]
+        seed_files = [(files[abnormal & seed], files[normal & seed]) for seed in seeds]
         for a, b in combinations(models, 2):
-            yield (
-                {"domain": domain, **counts} | _pair(a, b) | _compared([(one[a], one[b]) for one in placed], confidence)
-            )
+            pairs = [(one[a], one[b]) for one in placed]
+            yield {"domain": domain, **counts} | _pair(a, b) | _compared(pairs, seed_files, confidence)
 
 
 def _placed(normal: FloatArray, abnormal: FloatArray, models: Sequence[Model]) -> dict[Model, Placements | None]:
@@ -120,8 +124,10 @@ def _placed(normal: FloatArray, abnormal: FloatArray, models: Sequence[Model]) -
     }
 
 
-def _compared(seeds: Sequence[tuple[Placements | None, Placements | None]], confidence: float) -> dict[str, object]:
-    """The figures of one pair on one machine."""
+def _compared(
+    seeds: Sequence[tuple[Placements | None, Placements | None]], files: Sequence[Files], confidence: float
+) -> dict[str, object]:
+    """The figures of one pair on one machine; `files` of the abnormal and of the normal recordings of each seed."""
     both = [(a, b) for a, b in seeds if a is not None and b is not None]
     facts = {
         "n_machines": 0,
@@ -131,9 +137,9 @@ def _compared(seeds: Sequence[tuple[Placements | None, Placements | None]], conf
     }
     if len(both) < len(seeds):
         return facts | _UNDEFINED | {"reason": "scores missing"}
-    tested = [result for a, b in both if (result := delong(a, b)) is not None]
+    tested = [result for (a, b), of_seed in zip(both, files, strict=True) if (result := delong(a, b, of_seed))]
     if len(tested) < len(both):
-        small = min(min(a.normal.size, a.abnormal.size) for a, _ in both) < 2
+        small = min(n_files(names) for of_seed in files for names in of_seed) < 2
         return (
             facts | _UNDEFINED | {"reason": "one recording of a label" if small else "the difference has no variance"}
         )

@@ -128,6 +128,46 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+def bootstrap_interval_of_files(
+    normal_scores: npt.ArrayLike,
+    abnormal_scores: npt.ArrayLike,
+    normal_files: npt.NDArray[np.intp],
+    abnormal_files: npt.NDArray[np.intp],
+    confidence: float,
+    n_samples: int,
+    seed: int,
+) -> tuple[float, float] | None:
+    """As `bootstrap_interval`, but whole files are drawn: clips of one file say little more than one of them.
+
+    Args:
+        normal_scores: float (normal clip,).
+        abnormal_scores: float (abnormal clip,).
+        normal_files: the number of the file of each, from 0 on without gaps.
+        abnormal_files: likewise.
+        confidence: level in (0, 1).
+        n_samples: bootstrap samples.
+        seed: of the draws.
+
+    Returns:
+        (low, high), or None when undefined.
+    """
+    normal, abnormal = np.asarray(normal_scores, dtype=np.float64), np.asarray(abnormal_scores, dtype=np.float64)
+    if _ranks(normal, abnormal) is None:
+        return None
+    n_clips, a_clips = np.bincount(normal_files), np.bincount(abnormal_files)
+    outranked = np.empty((a_clips.size, n_clips.size))  # pairs of clips in which the abnormal one is higher, by files
+    for file in range(n_clips.size):
+        own = np.sort(normal[normal_files == file])
+        below = (np.searchsorted(own, abnormal, "left") + np.searchsorted(own, abnormal, "right")) / 2
+        outranked[:, file] = np.bincount(abnormal_files, below)
+    rng = np.random.default_rng(seed)
+    n_drawn = rng.multinomial(n_clips.size, np.full(n_clips.size, 1 / n_clips.size), n_samples)
+    a_drawn = rng.multinomial(a_clips.size, np.full(a_clips.size, 1 / a_clips.size), n_samples)
+    aucs = ((a_drawn @ outranked) * n_drawn).sum(axis=1) / ((a_drawn @ a_clips) * (n_drawn @ n_clips))
+    low, high = np.quantile(aucs, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
 def newcombe_interval(auc: float, n_normal: int, n_abnormal: int, confidence: float) -> tuple[float, float]:
     """Score-type interval of an AUC from the counts alone: every true AUC whose own spread reaches the observed one.
 
@@ -157,12 +197,18 @@ def newcombe_interval(auc: float, n_normal: int, n_abnormal: int, confidence: fl
 
 
 def auc_interval(
-    normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, confidence: float, n_samples: int, seed: int
+    normal_scores: npt.ArrayLike,
+    abnormal_scores: npt.ArrayLike,
+    confidence: float,
+    n_samples: int,
+    seed: int,
+    files: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
 ) -> tuple[float, float] | None:
     """The published interval of an AUC: `bootstrap_interval`, where few speak not narrower than `newcombe_interval`.
 
     Drawn again and again from few recordings, or from perfectly separated ones, the bootstrap sees too little spread or
-    none. So where a class has fewer than 50 recordings, or the AUC is 0 or 1, it is the wider end of both.
+    none. So where a class has fewer than 50 recordings, or the AUC is 0 or 1, it is the wider end of both. Of clips it
+    is files that are drawn and counted.
 
     Args:
         normal_scores: float (normal recording,).
@@ -170,19 +216,30 @@ def auc_interval(
         confidence: level in (0, 1).
         n_samples: bootstrap samples.
         seed: of the draws.
+        files: the files of the normal and of the abnormal ones, any names; None: each has one of its own.
 
     Returns:
         (low, high), or None when undefined.
     """
-    drawn = bootstrap_interval(normal_scores, abnormal_scores, confidence, n_samples, seed)
+    n_normal, n_abnormal = np.size(normal_scores), np.size(abnormal_scores)
+    if files is None or (n_files(files[0]), n_files(files[1])) == (n_normal, n_abnormal):
+        drawn = bootstrap_interval(normal_scores, abnormal_scores, confidence, n_samples, seed)
+    else:
+        numbers = [np.unique(np.asarray(names), return_inverse=True)[1] for names in files]
+        drawn = bootstrap_interval_of_files(normal_scores, abnormal_scores, *numbers, confidence, n_samples, seed)
+        n_normal, n_abnormal = n_files(files[0]), n_files(files[1])
     observed = auc(normal_scores, abnormal_scores)
     if drawn is None or observed is None:
         return None
-    n_normal, n_abnormal = np.size(normal_scores), np.size(abnormal_scores)
     if min(n_normal, n_abnormal) >= _ENOUGH_TO_DRAW_FROM and 0 < observed < 1:
         return drawn
     low, high = newcombe_interval(observed, n_normal, n_abnormal, confidence)
     return min(low, drawn[0]), max(high, drawn[1])
+
+
+def n_files(names: npt.ArrayLike) -> int:
+    """How many different files there are among the files of recordings."""
+    return len(np.unique(np.asarray(names)))
 
 
 def chance_of_perfection(n_normal: int, n_abnormal: int) -> float:

@@ -51,22 +51,46 @@ def placements(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike) -> 
     )
 
 
-def delong(a: Placements, b: Placements) -> tuple[float, float] | None:
-    """AUC of `a` minus AUC of `b`, and the standard error of that difference over recordings.
+def delong(
+    a: Placements, b: Placements, files: tuple[npt.ArrayLike, npt.ArrayLike] | None = None
+) -> tuple[float, float] | None:
+    """AUC of `a` minus AUC of `b`, and the standard error of that difference over recordings, or over their files.
+
+    Clips of one file are not independent; their placements are summed by file (Obuchowski, "Nonparametric analysis of
+    clustered ROC curve data", Biometrics 53(2), 1997, for files of one label).
 
     The placements of both must be of the same recordings in the same order. The error speaks of other recordings of
     the same machine, not of other machines.
 
+    Args:
+        a: of one model.
+        b: of the other.
+        files: the files of the abnormal and of the normal recordings, any names; None: each has one of its own.
+
     Returns:
-        None where it is undefined: a label with one recording has no variance, and neither has a difference that is
+        None where it is undefined: a label with one file has no variance, and neither has a difference that is
         the same at every recording (one model separates the labels perfectly, the other perfectly the wrong way).
     """
-    if min(a.abnormal.size, a.normal.size) < 2:
-        return None
     abnormal, normal = a.abnormal - b.abnormal, a.normal - b.normal
+    of_abnormal, of_normal = files if files is not None else (np.arange(abnormal.size), np.arange(normal.size))
+    variances = _variance_of_mean(abnormal, of_abnormal), _variance_of_mean(normal, of_normal)
+    if variances[0] is None or variances[1] is None:
+        return None
     difference = float(abnormal.mean())
-    error = float(np.sqrt(abnormal.var(ddof=1) / abnormal.size + normal.var(ddof=1) / normal.size))
+    error = float(np.sqrt(variances[0] + variances[1]))
     return None if difference and not error else (difference, error)
+
+
+def _variance_of_mean(values: FloatArray, files: npt.ArrayLike) -> float | None:
+    """The variance of a mean over clips of files that are independent; None with a single file."""
+    number = np.unique(np.asarray(files), return_inverse=True)[1]
+    n_files = int(number.max(initial=-1)) + 1
+    if n_files < 2:
+        return None
+    if n_files == values.size:
+        return float(values.var(ddof=1) / values.size)
+    sums = np.bincount(number, values - values.mean())
+    return float((sums**2).sum() * n_files / (n_files - 1) / values.size**2)
 
 
 def normal_interval(difference: float, error: float, confidence: float) -> tuple[float, float, float]:

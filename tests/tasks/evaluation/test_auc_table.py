@@ -319,3 +319,13 @@ def test_two_scores_of_one_recording_are_refused():
     fleet = machine(3, 4, 4)
     with pytest.raises(ValueError, match="not a one-to-one merge"):
         table(fleet, pd.concat([scored(fleet), scored(fleet).iloc[:1]]))
+
+
+def test_two_files_in_sixty_clips_are_too_few_to_say():
+    fleet = machine(0, 60, 60)
+    scores = scored(fleet).assign(score=(fleet["label"] == "abnormal").astype(float))
+    assert only(table(fleet, scores))["reason"] is None
+    clips = fleet.assign(path=[f"{label}.wav" for label in fleet["label"]])
+    row = only(table(clips, scores))
+    assert row["reason"].startswith("too few to say: guessing ranks 1 and 1")
+    assert row["auc_low"] < 0.3

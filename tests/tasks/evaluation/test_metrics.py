@@ -14,6 +14,7 @@ from humwatch.tasks.evaluation.metrics import (
     auc_interval,
     average_precision,
     bootstrap_interval,
+    bootstrap_interval_of_files,
     chance_of_perfection,
     confusion,
     newcombe_interval,
@@ -234,3 +235,25 @@ def test_confusion_is_scikit_learns():
 )
 def test_confusion_by_hand(normal, abnormal, expected):
     assert confusion(normal, abnormal) == expected
+
+
+def test_clips_of_few_files_have_the_interval_of_few_files():
+    """Copies of a recording add nothing: the interval is that of the files, not ten times as sure."""
+    generator = np.random.default_rng(0)
+    normal, abnormal = generator.normal(0, 1, 60), generator.normal(0.7, 1, 60)
+    alone = auc_interval(normal, abnormal, 0.95, 2000, 0)
+    files = (np.repeat(np.arange(60), 10), np.repeat(np.arange(60), 10))
+    clips = auc_interval(np.repeat(normal, 10), np.repeat(abnormal, 10), 0.95, 2000, 0, files)
+    assert clips == pytest.approx(alone, abs=0.02)
+    one_each = auc_interval(normal, abnormal, 0.95, 2000, 0, (np.arange(60), np.arange(60)))
+    assert one_each == alone
+
+
+def test_the_files_of_clips_are_drawn_with_all_their_clips():
+    """By hand: of two files and two, every draw has one of few AUCs."""
+    normal, normal_files = [1.0, 4.0, 4.0], np.array([0, 1, 1])
+    abnormal, abnormal_files = [2.0, 3.0], np.array([0, 1])
+    low, high = bootstrap_interval_of_files(normal, abnormal, normal_files, abnormal_files, 0.999, 2000, 0)
+    assert (low, high) == (0.0, 1.0)  # the second normal file alone, the first alone
+    low, high = bootstrap_interval_of_files(normal, abnormal, np.array([0, 0, 0]), abnormal_files, 0.999, 2000, 0)
+    assert low == high == pytest.approx(1 / 3)

@@ -72,3 +72,15 @@ def test_what_has_no_variance_is_undefined(a, b):
 def test_the_interval_stays_on_the_scale():
     low, high, _ = normal_interval(0.9, 0.2, 0.95)
     assert (low, high) == (pytest.approx(0.9 - 1.959964 * 0.2, abs=1e-6), 1.0)
+
+
+def test_clips_of_one_file_count_as_one():
+    """Each recording ten times, as clips of its file: the error is that of the recordings."""
+    generator = np.random.default_rng(0)
+    normal, abnormal = generator.normal(0, 1, (40, 2)), generator.normal(1, 1, (40, 2))
+    alone = delong(*(placements(normal[:, at], abnormal[:, at]) for at in (0, 1)))
+    files = (np.repeat(np.arange(40), 10), np.repeat(np.arange(40), 10))
+    ten = [placements(np.repeat(normal[:, at], 10), np.repeat(abnormal[:, at], 10)) for at in (0, 1)]
+    assert delong(*ten, files) == pytest.approx(alone)
+    assert delong(*ten)[1] < alone[1] / 3
+    assert delong(*ten, (np.zeros(400), files[1])) is None
