@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -53,6 +54,7 @@ class RunSummary:
     windows_embedded: int = 0
     models_fitted: int = 0
     recordings_scored: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     report: str | None = None
     night: str | None = None
     silent: list[str] = field(default_factory=list)
@@ -77,6 +79,7 @@ class RunSummary:
         for summary in summaries:
             for name in (*_COUNTS, "errors"):
                 setattr(total, name, getattr(total, name) + getattr(summary, name))
+            total.reasons = dict((Counter(total.reasons) + Counter(summary.reasons)).most_common())
             total.degraded |= summary.degraded
             total.report = summary.report
             total.next_step = summary.next_step
@@ -93,6 +96,7 @@ class RunSummary:
         self.same_samples = [f"{machine.label}: {told}" for machine, told in suspicions(rows, history)]
         self.listed = len(rows)
         self.rejected = int((rows["status"] == "rejected").sum())
+        self.reasons = {str(reason): int(n) for reason, n in rows["reason"].value_counts().items()}
         self.accepted = self.listed - self.rejected
         self.degraded = self.rejected > run.settings.ingest.max_rejected_fraction * self.listed
 
@@ -100,7 +104,8 @@ class RunSummary:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "batches_finished", "evaluation_id"}
         only_when_used = {
-            "night", "silent", "same_samples", "late", "nights", "retrained", "rolled_back", "doubts", "next_step",
+            "reasons", "night", "silent", "same_samples", "late", "nights", "retrained", "rolled_back", "doubts",
+            "next_step",
         }  # fmt: skip
         return {
             name: value

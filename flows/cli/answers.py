@@ -17,9 +17,10 @@ from rich.console import Console
 from humwatch.flows.cli.console import auc_table, live_progress, print_table
 from humwatch.flows.pipeline import RunFailed
 from humwatch.flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
-from humwatch.storage.errors import BadConfiguration, HumwatchError, WeightsNotFound
+from humwatch.storage.errors import BadConfiguration, HumwatchError, NothingReadable, WeightsNotFound
 from humwatch.storage.lake import Lake
 from humwatch.tasks.evaluation.store import read_evaluated
+from humwatch.tasks.plan.next_step import told_reasons
 
 Answer = tuple[dict[str, Any], int]
 """What a command found, as JSON values, and its exit status."""
@@ -100,6 +101,11 @@ def _print(summary: RunSummary) -> None:
             f"decoded {summary.recordings_decoded}, embedded {summary.windows_embedded} windows, fitted "
             f"{summary.models_fitted} models, scored {summary.recordings_scored}"
         )
+    told = {*(doubt.code for doubt in summary.doubts), *(problem.code for problem in summary.errors)}
+    untold = {reason: n for reason, n in summary.reasons.items() if reason not in told}
+    if untold and NothingReadable.code not in told:  # which has them all
+        said = f"rejected: {told_reasons(untold)}"
+        errors.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for doubt in summary.doubts:
         if not why or doubt.code != why.code:  # that one is said below
             _warn(errors, f"doubt [{doubt.code}] {doubt.message}", doubt.advice)

@@ -138,7 +138,10 @@ def _rejected(found: Inspection) -> Table:
 def _doubts(found: Inspection) -> Iterator[RenderableType]:
     told_below = {use.missing.code for use in found.uses if use.missing}
     doubts = [doubt for doubt in found.doubts if doubt.code not in told_below]
-    yield Text("\nDoubtful", style="bold") if doubts else Text("\nNothing is doubtful.")
+    if doubts:
+        yield Text("\nDoubtful", style="bold")
+    elif found.recordings:
+        yield Text("\nNothing is doubtful.")
     for doubt in doubts:
         yield Text.assemble((f"- {doubt.message} ", "yellow"), (f"[{doubt.code}]", "dim"))
         yield Text(f"    {doubt.advice}")

@@ -95,9 +95,10 @@ def doubts_of_manifests(manifests: Iterable[ManifestFindings]) -> Iterator[Doubt
 def _refused(recordings: pd.DataFrame) -> Iterator[Doubt]:
     groups: Iterable[tuple[Any, pd.DataFrame]] = recordings[recordings["reason"].notna()].groupby("reason", sort=True)
     for reason, refused in groups:
+        are = "is" if len(refused) == 1 else "are"
         yield Doubt(
             str(reason),
-            f"{len(refused)} of {counted(len(recordings), 'recording')} would be rejected: "
+            f"{len(refused)} of {counted(len(recordings), 'recording')} {are} rejected: "
             f"{EXPLANATIONS[Reason(reason)]} (such as {refused['path'].iloc[0]})",
             _ADVICE.get(Reason(reason), "correct these files, or leave them out"),
         )

@@ -39,10 +39,17 @@ def hz(rate: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return `10 s`, `5 to 60 s`, `3 to 20 min`, whatever reads best."""
-    unit, seconds = ("h", 3600) if low >= 3600 else ("min", 60) if low >= 120 else ("s", 1)
-    first, last = f"{low / seconds:.3g}", f"{high / seconds:.3g}"
-    return f"{first} {unit}" if first == last else f"{first} to {last} {unit}"
+    """Return `10 s`, `5 to 60 s`, `3 to 20 min`, `10 s to 20 min`, whatever reads best."""
+    first, last = _length(low), _length(high)
+    if first == last:
+        return " ".join(first)
+    return " ".join([*first[: 1 if first[1] == last[1] else 2], "to", *last])
+
+
+def _length(seconds: float) -> tuple[str, str]:
+    """Return a number and its unit."""
+    unit, size = ("h", 3600) if seconds >= 3600 else ("min", 60) if seconds >= 120 else ("s", 1)
+    return f"{seconds / size:.3g}", unit
 
 
 def _not_decoded(heads: pd.DataFrame) -> Iterator[Doubt]:

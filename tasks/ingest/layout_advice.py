@@ -140,12 +140,19 @@ def _file_templates(names: Sequence[str]) -> Iterator[tuple[str, bool]]:
             after = {pair[1] for pair in split if pair}
             tail = "" if after == {""} else "_{}"
             if all(text == "" or text.startswith("_") for text in after) and ("" not in after or after == {""}):
-                yield f"{{machine_id}}_{{recorded_at:{code}}}{tail}{suffix}", True
+                if _are_names([pair[0] for pair in split if pair]):
+                    yield f"{{machine_id}}_{{recorded_at:{code}}}{tail}{suffix}", True
                 yield f"{{}}_{{recorded_at:{code}}}{tail}{suffix}", False
             break
     yield f"{{}}{suffix}", False
-    yield f"{{machine_id}}_{{}}{suffix}", True
-    yield f"{{machine_id}}-{{}}{suffix}", True
+    for separator in "_-":
+        if _are_names([stem.partition(separator)[0] for stem in stems]):
+            yield f"{{machine_id}}{separator}{{}}{suffix}", True
+
+
+def _are_names(beginnings: Sequence[str]) -> bool:
+    """Whether what files' names begin with can tell machines apart: it differs, and is no number (a year)."""
+    return len(set(beginnings)) > 1 and not any(text.isdigit() for text in beginnings)
 
 
 def _before_time(stem: str, code: str) -> tuple[str, str] | None:

@@ -34,6 +34,7 @@ _LIKE_A_LABEL = {
 _SPLITS = ("train", "test", "dev_data", "eval_data")
 _WORDS = re.compile(r"[A-ZÄÖÜ]?[a-zäöü]+|[A-ZÄÖÜ]+(?![a-zäöü])")
 _A_NUMBER_ONLY = re.compile(r"(?:id|section)?[-_ ]?\d+|all", re.IGNORECASE)
+_HEX_SECONDS = re.compile(r"[0-9A-Fa-f]{8}")  # of older AudioMoths
 _BEGINS_A_DATE = re.compile(r"[-_ .]?(?<!\d)(?:19|20)\d\d[-_]?\d\d[-_]?\d\d")
 _MANY = 10  # machines, before it is odd that most have one recording
 _A_SHORT_NAME = 2  # characters: so short a name is in many others
@@ -62,6 +63,7 @@ def doubts_of_machines(good: pd.DataFrame) -> Iterator[Doubt]:
     yield from _everything_in_one(good)
     yield from _alike(machines)
     yield from _under_two_types(machines)
+    yield from _one_in_another(machines)
     yield from _in_two_places(good)
     yield from _one_recording_each(good)
 
@@ -112,8 +114,10 @@ def _everything_in_one(good: pd.DataFrame) -> Iterator[Doubt]:
 
 
 def _beginning(path: str) -> str:
-    """Return what a file's name says before its date or number; "" where that is a label or nothing."""
+    """Return what a file's name says before its date or number; "" where that is a label, a time or nothing."""
     stem = path.rpartition("/")[2].rpartition(".")[0]
+    if _HEX_SECONDS.fullmatch(stem):
+        return ""
     before = _BEGINS_A_DATE.split(stem)[0]
     if before == stem:
         before = re.sub(r"[-_ ]?\d+$", "", stem)
@@ -151,6 +155,20 @@ def _under_two_types(machines: pd.DataFrame) -> Iterator[Doubt]:
             f"{counted(len(several), 'machine ID')} in several machine types, a machine in each: {machine_id} in "
             f"{some(of_it)}",
             f"if it is one machine: {SAY_THE_LAYOUT}",
+        )
+
+
+def _one_in_another(machines: pd.DataFrame) -> Iterator[Doubt]:
+    """A machine's own folder above another's: some paths have a level more, such as a kind of defect."""
+    ids = set(machines["machine_id"])
+    below = machines[machines["machine_type"].isin(ids) & (machines["machine_type"] != machines["machine_id"])]
+    if len(below):
+        first = below.iloc[0]
+        yield Doubt(
+            "machine_in_machine",
+            f"{first['machine_type']} is a machine's ID for some recordings and the type of others, whose ID is "
+            f"{some(sorted(set(below['machine_id'])))} (such as {first['path']})",
+            f"if that is a label: {SAY_THE_LABEL}; else {SAY_THE_LAYOUT}",
         )
 
 

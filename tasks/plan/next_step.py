@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -87,8 +87,13 @@ def what_is_missing(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | No
 
 def told_rejects(recordings: pd.DataFrame) -> str:
     """Return the reasons of rejected recordings with their numbers, the most frequent first, each explained."""
-    counts = recordings["reason"].value_counts()
-    told = [f"{n} {reason} ({EXPLANATIONS[Reason(str(reason))]})" for reason, n in counts.head(_MOST_REASONS).items()]
+    return told_reasons(recordings["reason"].value_counts().to_dict())
+
+
+def told_reasons(counts: Mapping[str, int]) -> str:
+    """Return reasons with their numbers in the order given, each explained, and how many more there are."""
+    first = list(counts.items())[:_MOST_REASONS]
+    told = [f"{n} {reason} ({EXPLANATIONS[Reason(reason)]})" for reason, n in first]
     return ", ".join(told) + (f" and {len(counts) - _MOST_REASONS} more reasons" if len(counts) > _MOST_REASONS else "")
 
 
@@ -125,7 +130,8 @@ def _labels_missing(accepted: pd.DataFrame) -> NextStep | None:
     if accepted["label"].isna().all():
         dated = is_dated(accepted["batch"])
         nights = accepted["batch"][dated].nunique()
-        learn = f"or learn from each machine's first nights, of which {nights} are there: humwatch nightly"
+        there = f"{nights} {'is' if nights == 1 else 'are'} there"
+        learn = f"or learn from each machine's first nights, of which {there}: humwatch nightly"
         return NextStep(
             "no_labels",
             f"{n} recordings, none labelled",

@@ -20,6 +20,7 @@ from humwatch.flows.cli.console import live_progress
 from humwatch.flows.presets import load
 from humwatch.storage.errors import SourceNotFound, StorageUnavailable
 from humwatch.storage.lake import Lake
+from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import run_on_workers, stage
 from humwatch.tasks.ingest.task import ingest_sources
@@ -72,6 +73,7 @@ def test_a_run_prints_the_figures_and_where_the_report_is(ran):
     assert result.exit_code == 0, result.stderr
     assert "13 recordings listed, 12 accepted, 1 rejected; this run decoded 13, embedded 12 windows" in result.stdout
     assert "fitted 2 models, scored 12" in result.stdout
+    assert f"rejected: 1 not_audio ({EXPLANATIONS[Reason.NOT_AUDIO]})" in result.stderr
     fan, pump = (line for line in result.stdout.splitlines() if "id_00" in line)
     auc = pd.read_csv(report_of(result).parent / "auc.csv").set_index("machine_type")["auc"]
     assert f"{auc['fan']:.3f}" in fan
@@ -109,6 +111,7 @@ def test_a_second_run_does_nothing_and_says_so_in_one_json_object(ran, archive, 
     assert (result.exit_code, summary["errors"]) == (0, [])
     assert [summary[name] for name in WORK_COUNTS] == [0, 0, 0, 0]
     assert (summary["listed"], summary["accepted"], summary["rejected"]) == (13, 12, 1)
+    assert summary["reasons"] == {"not_audio": 1}
     assert summary["report"] == str(report_of(first))
     assert {path: Lake(str(lake)).read(path) for path in Lake(str(lake)).list("")} == before
 

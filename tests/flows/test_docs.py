@@ -131,6 +131,7 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
     full = RunSummary(
         "run",
         "lake",
+        reasons={"a": 1},
         night="2026-01-01",
         silent=["a"],
         same_samples=["a"],

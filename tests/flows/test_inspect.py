@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from humwatch.flows.cli import app as cli
 from humwatch.flows.cli.inspection_view import columns_of
+from humwatch.tasks.ingest.header_doubts import span
 
 SHORT = wav(tone(1, duration_s=2.5))
 
@@ -167,6 +168,22 @@ def test_a_recording_of_one_name_in_two_sources_is_told(tmp_path):
         write_zip(tmp_path / folder / "fan.zip", machine("fan/id_00", 2, 1, duration_s=2.5))
     found = inspected(tmp_path / "a" / "fan.zip", tmp_path / "b" / "fan.zip")
     assert [(one["reason"], one["recordings"]) for one in found["rejected"]] == [("duplicate_name", 3)]
+
+
+def test_nothing_is_said_of_doubts_where_nothing_was_read(tmp_path):
+    headings = {"manifest.csv": b"Aufnahme,Maschine\n1.wav,press\n", "1.wav": SHORT}
+    shown = inspect(write(tmp_path / "plant", headings))
+    assert "bad_configuration" in shown.stderr
+    assert "doubtful" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(10, 10, "10 s"), (5, 60, "5 to 60 s"), (10, 1200, "10 s to 20 min"), (180, 1200, "3 to 20 min"),
+     (4, 36_000, "4 s to 10 h"), (0.5, 4.25, "0.5 to 4.25 s")],
+)  # fmt: skip
+def test_lengths_have_the_unit_that_reads_best(low, high, words):
+    assert span(low, high) == words
 
 
 def test_a_large_fleet_is_shown_in_a_bounded_table(tmp_path):

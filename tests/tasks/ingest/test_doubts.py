@@ -53,13 +53,22 @@ DOUBTFUL = {
         [f"sound/{night}.wav" for night in NIGHTS],
         {"one_machine": "nothing tells machines apart: 20 recordings are one"},
     ),
+    "flat, hexadecimal times": (
+        [f"sound/5E90{take:04X}.WAV" for take in (0xA4D4, 0xB2E4)],
+        {"one_machine": "nothing tells machines apart: 2 recordings are one", "no_labels": "none of 2 recordings",
+         "hexadecimal_names": "may be a time"},
+    ),
+    "kinds of defects beside a label": (
+        fleet("plant/engine/test/good", "plant/engine/test/scratch", "plant/engine/test/defect"),
+        {"machine_in_machine": "engine is a machine's ID for some recordings and the type of others"},
+    ),
     "two plants": (
         fleet("plantA/line2/pump_03/normal", "plantB/line2/pump_03/abnormal"),
         {"one_machine_in_two_places": "line2/pump_03 under plantA, plantB"},
     ),
     "two plants on the same nights": (
         fleet("all/plant_1/line2/2026-11-01/pump_03", "all/plant_2/line2/2026-11-01/pump_03"),
-        {"mixed_machines": "6 of 6 recordings would be rejected: another folder has a machine of the same name"},
+        {"mixed_machines": "6 of 6 recordings are rejected: another folder has a machine of the same name"},
     ),
     "two spellings": (
         fleet("plant/pumps/2026-11-01/pump_03", "plant/pumps/2026-11-02/Pump-3"),
@@ -71,7 +80,7 @@ DOUBTFUL = {
     ),
     "normal sound only": (fleet("plant/press/7/normal"), {"one_label": "all 3 labelled recordings are normal"}),
     "faulty sound only": (fleet("plant/press/7/NG"), {"one_label": "there is no normal sound to learn from"}),
-    "bare months and days": (fleet("plant/11/01"), {"unclear_machine": "3 of 3 recordings would be rejected"}),
+    "bare months and days": (fleet("plant/11/01"), {"unclear_machine": "3 of 3 recordings are rejected"}),
     "clocks": (
         [*fleet(*(f"plant/pump_03/{night}" for night in NIGHTS)), *takes("plant/pump_03/2099-01-01", 1),
          *takes("plant/pump_03/1970-01-01", 1)],

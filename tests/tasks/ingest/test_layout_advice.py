@@ -58,9 +58,14 @@ def test_a_layout_is_advised_that_reads_every_machine(paths, layout, machines):
         [f"s/plant{p}/2026-11-{d:02d}/line2/20261101/pump/{d}.wav" for p in "AB" for d in DAYS],
         [f"sound/11/{d:02d}/{i}.wav" for d in DAYS for i in range(2)],
         ["a.wav"],
+        [f"sound/rec_{i:03d}.wav" for i in range(20)],
+        [f"sound/{year}_11_{d:02d}_02_00_00.WAV" for year in (2025, 2026) for d in DAYS],
+        [f"sound/rec_202611{d:02d}_020000.wav" for d in DAYS],
+        [f"sound/rec_202611{d:02d}T020000+1000_202611{d:02d}T030000+1000.wav" for d in DAYS],
     ],
-    ids=["MIMII", "spread dates", "nothing to go by", "two dates", "no year", "one file"],
-)
+    ids=["MIMII", "spread dates", "nothing to go by", "two dates", "no year", "one file", "one beginning",
+         "times alone", "one beginning and times", "starts and ends"],
+)  # fmt: skip
 def test_no_layout_is_advised_where_names_are_clear_or_say_nothing(paths):
     assert suggest_layout(members(paths), DEFAULT_RULES, TODAY) is None
 

@@ -34,6 +34,8 @@ def test_a_lake_without_recordings_has_no_next_step():
          "with dates in their names humwatch nightly needs no labels"),
         (nights("7", 5, 4), FitSettings(), "no_labels", "20 recordings, none labelled",
          "each machine's first nights, of which 5 are there: humwatch nightly"),
+        (nights("7", 1, 4), FitSettings(), "no_labels", "4 recordings, none labelled",
+         "each machine's first nights, of which 1 is there: humwatch nightly"),
         (rows(3, label="abnormal"), FitSettings(), "no_normal", "3 recordings, none labelled normal", "add normal"),
         (rows(3, label="normal"), FitSettings(), "no_models", "there are recordings to learn from", "humwatch fit"),
         (rows(20), NIGHTLY, "no_night", "20 recordings, none dated", "recorded_at"),
