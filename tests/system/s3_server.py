@@ -87,6 +87,10 @@ class S3Server:
         self._client().put_file(str(path), uri)
         return uri
 
+    def put(self, folder: Path, uri: str) -> None:
+        """Upload everything below a folder."""
+        self._client().put(f"{folder}/", uri, recursive=True)
+
     def replace(self, uri: str, data: bytes) -> None:
         self._client().pipe_file(uri, data)
 
