@@ -29,7 +29,18 @@ MACHINE = ["site", "machine_type", "machine_id", "condition"]
 _HISTORY = pa.schema(
     [
         RECORDINGS.field(name)
-        for name in ("recording_id", *MACHINE, "batch", "label", "split", "recorded_at", "reason", "ingested_at")
+        for name in (
+            "recording_id",
+            *MACHINE,
+            "batch",
+            "label",
+            "split",
+            "recorded_at",
+            "reason",
+            "ingested_at",
+            "clip_s",
+            "file_s",
+        )
     ]
 )
 # What a verdict is made of.
@@ -137,6 +148,7 @@ def load_history(
     rows = _current_rows(lake, parts, decoded)
     rows["reason"] = rows["reason"].where(rows["reason"].notna(), rows["decode_reason"]).astype(object)
     rows["sound_hash"] = rows["sound_hash"].where(shared(rows["sound_hash"]))
+    rows["share_of_file"] = 1 / np.ceil(rows["file_s"] / rows["clip_s"])
     measured = rows["n_frames"].notna()
     rows.loc[measured, "reason"] = judge(rows[measured], health, spectrogram)
     rows["usual_s"] = usual_durations_s(rows[measured])
@@ -146,7 +158,7 @@ def load_history(
     rows["status"] = "pending"
     rows.loc[measured, "status"] = "accepted"
     rows.loc[rows["reason"].notna(), "status"] = "rejected"
-    facts = [name for name in _HISTORY.names if name != "ingested_at"]
+    facts = [name for name in _HISTORY.names if name not in ("ingested_at", "clip_s", "file_s")]
     kept = [*facts, "part_id", "row", "sound_hash", "status", "duration_s", "channels", "usual_s", "usual_rate_hz"]
     return History(apply_labels(none_for_nan(rows[kept]), lake), {part.part_id: part for part in parts}, decoded)
 

@@ -27,11 +27,12 @@ def judge(
     compare with the other recordings of the machine (site, machine_type, machine_id) that no reason before rejects:
     with the number of channels heard, and the band up to the spectrogram's upper edge, that most of them have (of two
     as frequent the greater); and with their median duration, but that only where most of them have about that length: a
-    machine that is recorded for as long as it runs has no wrong one.
+    machine that is recorded for as long as it runs has no wrong one. The clips of a file count as one recording.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
-            failed), the columns that `repeats` reads, and `reason`, null where decoding succeeded.
+            failed), the columns that `repeats` reads, `reason`, null where decoding succeeded, and `share_of_file`, the
+            share of a file that a clip is (without the column, each is a whole one).
         settings: the limits.
         spectrogram: what it needs of the recordings.
 
@@ -60,8 +61,9 @@ def judge(
     reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
     usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
     is_off = np.abs(duration - usual) / usual > settings.duration_tolerance
-    fit = pd.Series(np.where(pd.isna(verdict), is_off, np.nan), index=facts.index)
-    share_off = fit.groupby(_machine(facts), dropna=False).transform("mean").to_numpy()
+    fit = _weight(facts).where(pd.isna(verdict) & ~np.isnan(duration))
+    by_machine = pd.DataFrame({"off": fit.where(is_off), "all": fit}).groupby(_machine(facts), dropna=False)
+    share_off = (by_machine["off"].transform("sum") / by_machine["all"].transform("sum")).to_numpy()
     reject(Reason.WRONG_LENGTH, is_off & (share_off < _MOST_OFF))
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
 
@@ -70,18 +72,27 @@ def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the median duration of each recording's machine, of those that nothing but their length rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, duration_s and reason.
+        facts: columns site, machine_type, machine_id, duration_s and reason, perhaps share_of_file.
     """
     fit = facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)
     durations = facts["duration_s"].astype(np.float64).where(fit)
-    return durations.groupby(_machine(facts), dropna=False).transform("median")
+    weight = _weight(facts)
+    if (weight == 1).all():
+        return durations.groupby(_machine(facts), dropna=False).transform("median")
+    machine = facts.groupby(_machine(facts), dropna=False, sort=False).ngroup()
+    ordered = pd.DataFrame({"machine": machine, "s": durations, "weight": weight}).dropna().sort_values("s")
+    by_machine = ordered.groupby("machine")["weight"]
+    ahead = by_machine.cumsum() / by_machine.transform("sum") - 0.5
+    # Where just half are as short, the median is between two, as it is without weights.
+    middle = [ordered[ahead > limit].drop_duplicates("machine").set_index("machine")["s"] for limit in (-1e-9, 1e-9)]
+    return pd.Series((middle[0] + middle[1]).div(2).reindex(machine).to_numpy(), index=facts.index)
 
 
 def usual_rates_hz(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the most frequent sample rate of each recording's machine, of those that nothing but their band rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, sample_rate_hz and reason.
+        facts: columns site, machine_type, machine_id, sample_rate_hz and reason, perhaps share_of_file.
     """
     fit = facts["reason"].isna() | (facts["reason"] == Reason.OTHER_BAND)
     return _usual(facts["sample_rate_hz"].astype(np.float64), fit.to_numpy(), facts)
@@ -103,10 +114,18 @@ def _unusual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.Dat
 def _usual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.DataFrame) -> pd.Series[float]:
     """Return the most frequent value of each row's machine among those that are `fit`, of several the largest."""
     machine = facts.groupby(_machine(facts), dropna=False, sort=False).ngroup().to_numpy()
-    table = pd.DataFrame({"machine": machine[fit], "value": values.to_numpy()[fit]}).dropna()
-    counts = table.value_counts().rename("count").reset_index().sort_values(["count", "value"])
+    table = pd.DataFrame({"machine": machine, "value": values.to_numpy(), "count": _weight(facts).to_numpy()})
+    counts = table[fit].dropna().groupby(["machine", "value"])["count"].sum().round(6).reset_index()
+    counts = counts.sort_values(["count", "value"])
     usual = counts.drop_duplicates("machine", keep="last").set_index("machine")["value"]
     return pd.Series(usual.reindex(machine).to_numpy(dtype=np.float64), index=values.index)
+
+
+def _weight(facts: pd.DataFrame) -> pd.Series[float]:
+    """How much each row counts among its machine's: the clips of a file as much as one recording."""
+    if "share_of_file" not in facts:
+        return pd.Series(1.0, index=facts.index)
+    return facts["share_of_file"].astype(np.float64).fillna(1.0)
 
 
 def _machine(facts: pd.DataFrame) -> list[pd.Series]:

@@ -327,3 +327,15 @@ def test_an_ingest_killed_between_the_nights_of_a_file_leaves_no_clips_of_former
     rows = take_in(other, source)
     assert rows[rows["status"] == "accepted"]["clip_start_s"].tolist() == [0, 3, 6, 9, 12, 15, 18, 18.5]
     assert set(rows[rows["status"] != "accepted"]["reason"]) == {"source_gone"}
+
+
+def test_clips_of_one_long_file_do_not_outvote_the_short_recordings_of_a_machine(tmp_path):
+    """40 clips of a file of 80 s at 8 kHz were most of the machine: 12 good recordings had a wrong length and band."""
+    files = {f"pump/id_00/{index}.wav": wav(tone(index, duration_s=3.5)) for index in range(12)}
+    files["pump/id_00/long.wav"] = wav(tone(99, duration_s=80.0, rate_hz=8000), rate_hz=8000)
+    rows = take_in(run_on(tmp_path), as_folder(tmp_path, files))
+    is_clip = rows["clip_start_s"].notna()
+    assert is_clip.sum() == 40
+    assert set(rows[~is_clip]["status"]) == {"accepted"}
+    assert set(rows[is_clip]["reason"]) == {"other_band"}
+    assert set(rows["usual_s"]) == {3.5}
