@@ -27,7 +27,8 @@ def judge(
     compare with the other recordings of the machine (site, machine_type, machine_id) that no reason before rejects:
     with the number of channels heard, and the band up to the spectrogram's upper edge, that most of them have (of two
     as frequent the greater); and with their median duration, but that only where most of them have about that length: a
-    machine that is recorded for as long as it runs has no wrong one. The clips of a file count as one recording.
+    machine that is recorded for as long as it runs has no wrong one. The clips of a file count as one recording, and
+    their length is nothing that can be wrong.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
@@ -60,32 +61,22 @@ def judge(
     heard_to_hz = _heard_to_hz(facts["sample_rate_hz"], spectrogram)
     reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
     usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
-    is_off = np.abs(duration - usual) / usual > settings.duration_tolerance
-    fit = _weight(facts).where(pd.isna(verdict) & ~np.isnan(duration))
-    by_machine = pd.DataFrame({"off": fit.where(is_off), "all": fit}).groupby(_machine(facts), dropna=False)
-    share_off = (by_machine["off"].transform("sum") / by_machine["all"].transform("sum")).to_numpy()
+    is_off = (np.abs(duration - usual) / usual > settings.duration_tolerance) & ~_is_clip(facts)
+    fit = pd.Series(np.where(pd.isna(verdict) & ~_is_clip(facts), is_off, np.nan), index=facts.index)
+    share_off = fit.groupby(_machine(facts), dropna=False).transform("mean").to_numpy()
     reject(Reason.WRONG_LENGTH, is_off & (share_off < _MOST_OFF))
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
 
 
 def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
-    """Return the median duration of each recording's machine, of those that nothing but their length rejects.
+    """Return the median duration of each recording's machine, of whole ones that nothing but their length rejects.
 
     Args:
         facts: columns site, machine_type, machine_id, duration_s and reason, perhaps share_of_file.
     """
-    fit = facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)
+    fit = (facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)) & ~_is_clip(facts)
     durations = facts["duration_s"].astype(np.float64).where(fit)
-    weight = _weight(facts)
-    if (weight == 1).all():
-        return durations.groupby(_machine(facts), dropna=False).transform("median")
-    machine = facts.groupby(_machine(facts), dropna=False, sort=False).ngroup()
-    ordered = pd.DataFrame({"machine": machine, "s": durations, "weight": weight}).dropna().sort_values("s")
-    by_machine = ordered.groupby("machine")["weight"]
-    ahead = by_machine.cumsum() / by_machine.transform("sum") - 0.5
-    # Where just half are as short, the median is between two, as it is without weights.
-    middle = [ordered[ahead > limit].drop_duplicates("machine").set_index("machine")["s"] for limit in (-1e-9, 1e-9)]
-    return pd.Series((middle[0] + middle[1]).div(2).reindex(machine).to_numpy(), index=facts.index)
+    return durations.groupby(_machine(facts), dropna=False).transform("median")
 
 
 def usual_rates_hz(facts: pd.DataFrame) -> pd.Series[float]:
@@ -126,6 +117,12 @@ def _weight(facts: pd.DataFrame) -> pd.Series[float]:
     if "share_of_file" not in facts:
         return pd.Series(1.0, index=facts.index)
     return facts["share_of_file"].astype(np.float64).fillna(1.0)
+
+
+def _is_clip(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    if "share_of_file" not in facts:
+        return np.zeros(len(facts), dtype=bool)
+    return facts["share_of_file"].notna().to_numpy()
 
 
 def _machine(facts: pd.DataFrame) -> list[pd.Series]:

@@ -339,3 +339,14 @@ def test_clips_of_one_long_file_do_not_outvote_the_short_recordings_of_a_machine
     assert set(rows[~is_clip]["status"]) == {"accepted"}
     assert set(rows[is_clip]["reason"]) == {"other_band"}
     assert set(rows["usual_s"]) == {3.5}
+
+
+def test_a_long_recording_beside_short_ones_is_scored_in_pieces_and_an_odd_short_one_is_not(tmp_path):
+    files = {f"pump/id_00/{index}.wav": wav(tone(index, duration_s=1.0)) for index in range(12)}
+    files |= {
+        "pump/id_00/odd.wav": wav(tone(98, duration_s=3.0)),
+        "pump/id_00/long.wav": wav(tone(99, duration_s=80.0)),
+    }
+    rows = take_in(run_on(tmp_path, images={"window_frames": 16}), as_folder(tmp_path, files))
+    assert set(rows[rows["clip_start_s"].notna()]["status"]) == {"accepted"}
+    assert rows[rows["status"] == "rejected"]["path"].tolist() == ["plant/pump/id_00/odd.wav"]
