@@ -191,7 +191,7 @@ def _figures(
         "auc_high": high,
         "pauc": metrics.pauc(*pair, settings.max_fpr),
         "rms_auc": metrics.auc(recordings.rms_dbfs[normal], recordings.rms_dbfs[abnormal]),
-        "reason": _reason(recordings, *pair) or _too_few(*map(metrics.n_files, files), settings.confidence),
+        "reason": _reason(recordings, *pair) or _too_few(*files, settings.confidence),
         "threshold": float(thresholds[0]) if thresholds.size == 1 else None,
         "precision": rates.precision,
         "recall": rates.recall,
@@ -203,9 +203,10 @@ def _figures(
     }
 
 
-def _too_few(n_normal: int, n_abnormal: int, confidence: float) -> str | None:
+def _too_few(normal_files: npt.ArrayLike, abnormal_files: npt.ArrayLike, confidence: float) -> str | None:
     """Why even a perfect AUC of so few files would say nothing: guessing gets it too often; else None."""
-    chance = metrics.chance_of_perfection(int(n_normal), int(n_abnormal))
+    n_normal, n_abnormal = metrics.n_files(normal_files), metrics.n_files(abnormal_files)
+    chance = metrics.chance_of_perfection(n_normal, n_abnormal)
     if chance <= (1 - confidence) / 2:
         return None
     return f"too few to say: guessing ranks {n_normal} and {n_abnormal} recordings perfectly {chance:.0%} of the time"

@@ -225,8 +225,10 @@ def auc_interval(
     if files is None or (n_files(files[0]), n_files(files[1])) == (n_normal, n_abnormal):
         drawn = bootstrap_interval(normal_scores, abnormal_scores, confidence, n_samples, seed)
     else:
-        numbers = [np.unique(np.asarray(names), return_inverse=True)[1] for names in files]
-        drawn = bootstrap_interval_of_files(normal_scores, abnormal_scores, *numbers, confidence, n_samples, seed)
+        normal_files, abnormal_files = (np.unique(np.asarray(names), return_inverse=True)[1] for names in files)
+        drawn = bootstrap_interval_of_files(
+            normal_scores, abnormal_scores, normal_files, abnormal_files, confidence, n_samples, seed
+        )
         n_normal, n_abnormal = n_files(files[0]), n_files(files[1])
     observed = auc(normal_scores, abnormal_scores)
     if drawn is None or observed is None:
