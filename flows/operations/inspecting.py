@@ -13,6 +13,7 @@ from humwatch.storage.errors import HumwatchError, ManifestFitsNothing
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names
+from humwatch.tasks.ingest.file_times import time_in_wav
 from humwatch.tasks.ingest.header_doubts import doubts_of_headers
 from humwatch.tasks.ingest.header_sample import choose, look_into
 from humwatch.tasks.ingest.inspection import (
@@ -28,6 +29,8 @@ from humwatch.tasks.ingest.inspection import (
 from humwatch.tasks.ingest.layout_advice import suggest_layout
 from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, read_facts
 from humwatch.tasks.ingest.name_rules import NameRules
+from humwatch.tasks.ingest.names import with_time_of_file
+from humwatch.tasks.ingest.pieces import read_headers
 from humwatch.tasks.ingest.recording_facts import Facts
 from humwatch.tasks.ingest.time_doubts import doubts_of_times
 from humwatch.tasks.plan.catalog import MACHINE
@@ -65,6 +68,8 @@ def inspect_sources(
     """
     rules = NameRules.of(settings.ingest)
     found = _list(sources, settings.ingest, rules)
+    if settings.ingest.times_in_files:
+        found.facts = _with_times_of_files(found, rules)
     recordings = frame_of_facts(found.members, found.facts)
     good = recordings[recordings["reason"].isna()]
     looked_at = choose(recordings, found.members, most_headers)
@@ -118,6 +123,24 @@ def _list(sources: Sequence[str], ingest: IngestSettings, rules: NameRules) -> _
                 found.members.append(member)
                 found.facts.append(replace(one, problem=Reason.DUPLICATE_NAME) if again else one)
     return found
+
+
+def _with_times_of_files(found: _Found, rules: NameRules) -> list[Facts]:
+    """Return what is known of recordings with the times that stand in files, as ingest reads them: of every header."""
+    timeless = [
+        member
+        for member, known in zip(found.members, found.facts, strict=True)
+        if known.recorded_at is None and not (member.problem or known.problem)
+    ]
+    times = {
+        member: time.recorded_at
+        for member, header in read_headers(timeless).items()
+        if (time := time_in_wav(header.chunks, rules.conventions.clock.zone))
+    }
+    return [
+        with_time_of_file(known, times[member], rules) if member in times else known
+        for member, known in zip(found.members, found.facts, strict=True)
+    ]
 
 
 def _use(recordings: pd.DataFrame, settings: Settings, training: Training) -> Use:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from humwatch.tasks.ingest.recording_facts import Facts, Origin
 from humwatch.tasks.ingest.wording import Doubt, counted
 
+_HEX_SECONDS = re.compile(r"[0-9A-Fa-f]{8}")  # since 1970, in UTC
 _ZONE = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)(?!\d)")
 
 
@@ -43,4 +44,6 @@ def doubts_of_times(paths: Sequence[str], facts: Sequence[Facts], time_zone: str
 
 def _says_a_zone(path: str, known: Facts) -> bool:
     """Whether a time's zone is in the name; what other sources than names said is not seen here."""
-    return known.origins["recorded_at"] != Origin.FILE_NAME or bool(_ZONE.search(path.rpartition("/")[2]))
+    name = path.rpartition("/")[2]
+    in_name = bool(_ZONE.search(name) or _HEX_SECONDS.fullmatch(name.rpartition(".")[0]))
+    return known.origins["recorded_at"] != Origin.FILE_NAME or in_name

@@ -134,6 +134,18 @@ def test_times_that_stand_in_files_are_offered(tmp_path):
     assert found["headers"]["times"] == {"GUANO": 2}
     assert "time_in_file" in codes(found)
     assert "time in file" in inspect(tmp_path / "plant").stdout
+    taken = inspected(tmp_path / "plant", "--set", "ingest.times_in_files=true", "--headers", 1)
+    assert [one["nights"] for one in taken["machines"]] == [{"2026-11-01": 2}]
+    (time,) = (one for one in taken["origins"] if one["fact"] == "recorded_at")
+    assert (time["rule"], time["recordings"], time["value"]) == ("file content", 2, "2026-11-01 01:00:00+00:00")
+    assert "time_in_file" not in codes(taken)
+
+
+def test_times_in_hexadecimal_seconds_are_utc_and_not_only_taken_for_it(tmp_path):
+    source = write(tmp_path / "plant", {f"pump_03/{name}.WAV": SHORT for name in ("5E90A4D4", "5E90B2E4")})
+    found = inspected(source, "--set", "ingest.hex_seconds=true")
+    assert [one["nights"] for one in found["machines"]] == [{"2020-04-10": 2}]
+    assert "utc_assumed" not in codes(found)
 
 
 def test_manifests_that_do_not_fit_are_told(tmp_path):
