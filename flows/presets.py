@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -79,13 +80,20 @@ def load(
     try:
         layered = Layered()
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        raise BadConfiguration(problems) from error
+        raise BadConfiguration("; ".join(map(_told, error.errors()))) from error
     except SettingsError as error:
         raise BadConfiguration(f"a variable HUMWATCH_... is not JSON: {error} ({error.__cause__})") from error
     settings = Settings(**{name: getattr(layered, name) for name in Settings.model_fields})
     _must_fit(settings)
     return settings
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Return what is wrong with a value; of a list that is text, a shell has mostly taken the quotes."""
+    said = f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
+    if problem["type"] != "tuple_type":
+        return said
+    return f'{said}, which {problem["input"]!r} is not: quote a list for the shell, --set \'section.key=["a", "b"]\''
 
 
 def _must_fit(settings: Settings) -> None:

@@ -101,9 +101,9 @@ def _print(summary: RunSummary) -> None:
             f"decoded {summary.recordings_decoded}, embedded {summary.windows_embedded} windows, fitted "
             f"{summary.models_fitted} models, scored {summary.recordings_scored}"
         )
-    told = {*(doubt.code for doubt in summary.doubts), *(problem.code for problem in summary.errors)}
-    untold = {reason: n for reason, n in summary.reasons.items() if reason not in told}
-    if untold and NothingReadable.code not in told:  # which has them all
+    codes = {*(doubt.code for doubt in summary.doubts), *(problem.code for problem in summary.errors)}
+    untold = {reason: n for reason, n in summary.reasons.items() if reason not in codes}
+    if untold and NothingReadable.code not in codes:  # which has them all
         said = f"rejected: {told_reasons(untold)}"
         errors.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for doubt in summary.doubts:

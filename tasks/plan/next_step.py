@@ -87,7 +87,7 @@ def what_is_missing(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | No
 
 def told_rejects(recordings: pd.DataFrame) -> str:
     """Return the reasons of rejected recordings with their numbers, the most frequent first, each explained."""
-    return told_reasons(recordings["reason"].value_counts().to_dict())
+    return told_reasons({str(reason): n for reason, n in recordings["reason"].value_counts().items()})
 
 
 def told_reasons(counts: Mapping[str, int]) -> str:

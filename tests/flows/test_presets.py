@@ -114,6 +114,10 @@ def test_an_assignment_is_toml_or_else_text(assignment, section, key, value):
         ({"assignments": ["spectrogram.=3"]}, "is not section.key=value"),
         ({"assignments": ["spectrogram.mels=3"]}, "spectrogram.mels: Extra inputs"),
         ({"assignments": ["sound.n_mels=3"]}, "sound: Extra inputs"),
+        (
+            {"assignments": ["ingest.extensions=[mp3]"]},
+            "ingest.extensions: Input should be a valid tuple, which '[mp3]' is not: quote a list",
+        ),
         ({"assignments": ["spectrogram.n_mels=many"]}, "spectrogram.n_mels: Input should be a valid integer"),
         ({"assignments": ["spectrogram.n_mels=3"]}, "greater than or equal to 8"),
         ({"assignments": ["fit.detectors=['gmn']"]}, "fit.detectors.0: Input should be 'gmm'"),
