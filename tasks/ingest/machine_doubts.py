@@ -60,6 +60,7 @@ def doubts_of_machines(good: pd.DataFrame) -> Iterator[Doubt]:
         _is_label,
         SAY_THE_LABEL,
     )
+    yield from _source_as_type(machines)
     yield from _everything_in_one(good)
     yield from _alike(machines)
     yield from _under_two_types(machines)
@@ -90,6 +91,27 @@ def is_like_a_time(name: str) -> bool:
 
 def _is_label(name: str) -> bool:
     return any(word.lower() in _LIKE_A_LABEL for word in _WORDS.findall(name))
+
+
+def _source_as_type(machines: pd.DataFrame) -> Iterator[Doubt]:
+    """SOURCE's own name for a type, and what looks like types for IDs: `nights/20190312/pump/...`."""
+    source = machines["path"].str.partition("/")[0]
+    is_source = [kind == _without_suffix(name) for kind, name in zip(machines["machine_type"], source, strict=True)]
+    ids = machines["machine_id"]
+    suspicious = machines[pd.Series(is_source, index=machines.index) & (ids != "all") & ~ids.str.contains(r"\d")]
+    if len(suspicious):
+        first = suspicious.iloc[0]
+        yield Doubt(
+            "source_as_type",
+            f"the machine type {first['machine_type']} is SOURCE's own name, and its IDs look like types: "
+            f"{some(sorted(set(suspicious['machine_id'])))} (such as {first['path']})",
+            f"if they are types: {SAY_THE_LAYOUT}; else nothing",
+        )
+
+
+def _without_suffix(source: str) -> str:
+    suffix = archive_suffix(source)
+    return source[: -len(suffix)] if suffix else source
 
 
 def _everything_in_one(good: pd.DataFrame) -> Iterator[Doubt]:

@@ -22,6 +22,7 @@ from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findin
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.pieces import Row, cut, known_files
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
+from humwatch.tasks.ingest.time_doubts import doubts_of_sources
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.catalog import read_recordings
 from humwatch.tasks.plan.run import Run
@@ -76,7 +77,13 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
     files = frame_of(row for _, _, whole in listed for row in whole)
     training = run.settings.fit.training
-    doubts = [*doubts_of_names(files, ignored, training, now.date()), *doubts_of_manifests(manifests)]
+    doubts = [
+        *doubts_of_names(files, ignored, training, now.date()),
+        *doubts_of_manifests(manifests),
+        *doubts_of_sources(
+            [row["facts"] for row in rows.values() if row["reason"] is None and not row["clip_start_s"]]
+        ),
+    ]
     history = run.history()
     current = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])

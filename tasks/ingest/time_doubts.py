@@ -13,18 +13,11 @@ _HEX_SECONDS = re.compile(r"[0-9A-Fa-f]{8}")  # since 1970, in UTC
 _ZONE = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)(?!\d)")
 
 
-def doubts_of_times(paths: Sequence[str], facts: Sequence[Facts], time_zone: str) -> Iterator[Doubt]:
-    """Yield what is doubtful about the times of recordings that would be accepted.
-
-    Args:
-        paths: of the recordings.
-        facts: of each.
-        time_zone: `ingest.time_zone`.
-    """
-    timed = [(path, known) for path, known in zip(paths, facts, strict=True) if known.recorded_at is not None]
-    sources = Counter(str(known.origins["recorded_at"]) for _, known in timed)
-    without = len(paths) - len(timed)
-    if len(sources) > 1 or (timed and without):
+def doubts_of_sources(facts: Sequence[Facts]) -> Iterator[Doubt]:
+    """Yield whether the times of recordings (that would be accepted) come from several sources, or not all have one."""
+    sources = Counter(str(known.origins["recorded_at"]) for known in facts if known.recorded_at is not None)
+    without = len(facts) - sources.total()
+    if len(sources) > 1 or (sources and without):
         listed = ", ".join(f"{n:,} from {source}" for source, n in sources.most_common())
         yield Doubt(
             "mixed_times",
@@ -33,6 +26,18 @@ def doubts_of_times(paths: Sequence[str], facts: Sequence[Facts], time_zone: str
             "--set ingest.times_in_files=true reads those that stand in files; a manifest with a column recorded_at "
             "settles it",
         )
+
+
+def doubts_of_times(paths: Sequence[str], facts: Sequence[Facts], time_zone: str) -> Iterator[Doubt]:
+    """Yield what is doubtful about the times of recordings that would be accepted.
+
+    Args:
+        paths: of the recordings.
+        facts: of each.
+        time_zone: `ingest.time_zone`.
+    """
+    yield from doubts_of_sources(facts)
+    timed = [(path, known) for path, known in zip(paths, facts, strict=True) if known.recorded_at is not None]
     local = [path for path, known in timed if not _says_a_zone(path, known)]
     if local and time_zone == "UTC":
         yield Doubt(

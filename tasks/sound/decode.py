@@ -30,6 +30,7 @@ _MOST_CHANNELS = 1024  # libsndfile's
 _BIT_DEPTH_16 = 16
 _PIECE_FRAMES = 1 << 18  # averaged at once
 _UNSUPPORTED = frozenset({4, 18, 106, 110, 123})  # libsndfile's numbers for codecs that it does not know
+_LONGER_MPEG = "an MP3 that is longer than its first frame says (varying bit rate, or joined files)"
 _MPEG_LENGTHS = (b"Xing", b"Info", b"VBRI")  # in the first frame of an MP3 that says how long it is
 _MPEG_TOLERANCE_FRAMES = 2 * 1152  # some writers count the frame that says it
 
@@ -180,9 +181,34 @@ def refuse_rest(sound: soundfile.SoundFile, file: IO[bytes]) -> None:
     """
     if not is_mpeg(sound):
         return
-    next_bytes = file.read(2)
-    if len(next_bytes) == 2 and next_bytes[0] == 0xFF and next_bytes[1] & 0xE0 == 0xE0:
-        raise unsupported("an MP3 that is longer than its first frame says (varying bit rate, or joined files)")
+    if _is_mpeg_sync(file.read(2)):
+        raise unsupported(_LONGER_MPEG)
+
+
+def refuse_joined(file: IO[bytes]) -> None:
+    """Refuse an MP3 that goes on behind the bytes that its first frame counts, as two files joined do.
+
+    That is the frame named Xing or Info (LAME's tag): flags, then the number of frames, then that of bytes.
+
+    Raises:
+        Rejected: UNSUPPORTED_FORMAT.
+    """
+    file.seek(0)
+    head = file.read(_HEAD_BYTES)
+    tag = max(head.find(b"Xing"), head.find(b"Info"))
+    if tag < 0 or len(head) < tag + 16 or head[tag + 7] & 3 != 3:
+        return
+    # Behind the header of its frame and the side information, which depend on version and channels.
+    possible = [tag - before for before in (36, 21, 13, 38, 23, 15) if before <= tag]
+    start = next((at for at in possible if _is_mpeg_sync(head[at : at + 2])), None)
+    if start is not None:
+        file.seek(start + int.from_bytes(head[tag + 12 : tag + 16], "big"))
+        if _is_mpeg_sync(file.read(2)):
+            raise unsupported(_LONGER_MPEG)
+
+
+def _is_mpeg_sync(two_bytes: bytes) -> bool:
+    return len(two_bytes) == 2 and two_bytes[0] == 0xFF and two_bytes[1] & 0xE0 == 0xE0
 
 
 def refuse_unknown_codec(header: WavHeader) -> None:

@@ -10,9 +10,11 @@ import soundfile
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.sound.decode import (
     LOWEST_SAMPLE_RATE_HZ,
+    is_mpeg,
     open_sound,
     read_frames,
     refuse_bomb,
+    refuse_joined,
     refuse_rest,
     refuse_unknown_codec,
 )
@@ -90,9 +92,11 @@ def _of_libsndfile(file: IO[bytes], size_bytes: int, chunks: dict[bytes, bytes])
         with opened.sound as sound:
             n_frames = sound.frames if opened.says_length else _counted(sound, size_bytes)
             refuse_bomb(n_frames * sound.channels, size_bytes, _SAMPLES_PER_BYTE)
+            watched.raise_what_was_caught()
             if not opened.says_length:
-                watched.raise_what_was_caught()
                 refuse_rest(sound, cast(IO[bytes], watched))
+            elif is_mpeg(sound):
+                refuse_joined(file)
             container = "WAV" if sound.format in {"WAV", "WAVEX", "RF64"} else sound.format
             found = SoundHeader(
                 container, sound.subtype, sound.samplerate, sound.channels, n_frames, chunks, opened.note

@@ -36,6 +36,11 @@ DOUBTFUL = {
         {"machine_named_like_date": "2 machine types are called like a date, week or month", "no_labels": "12 rec",
          "one_id_in_several_types": "2 machine IDs in several machine types, a machine in each: pump_01 in uke47"},
     ),
+    "nights above types": (
+        fleet("nights/20190312/pump/normal", "nights/20190313/fan/normal"),
+        {"source_as_type": "the machine type nights is SOURCE's own name, and its IDs look like types: fan, pump",
+         "one_label": "all 6 labelled recordings are normal"},
+    ),
     "months": (
         fleet("plant/Januar/pump_1/normal", "plant/Dezember/pump_1/abnormal"),
         {"machine_named_like_date": "Dezember, Januar", "one_id_in_several_types": "pump_1 in Dezember, Januar"},
@@ -60,7 +65,8 @@ DOUBTFUL = {
     ),
     "kinds of defects beside a label": (
         fleet("plant/engine/test/good", "plant/engine/test/scratch", "plant/engine/test/defect"),
-        {"machine_in_machine": "engine is a machine's ID for some recordings and the type of others"},
+        {"machine_in_machine": "engine is a machine's ID for some recordings and the type of others",
+         "source_as_type": "plant is SOURCE's own name"},
     ),
     "two plants": (
         fleet("plantA/line2/pump_03/normal", "plantB/line2/pump_03/abnormal"),

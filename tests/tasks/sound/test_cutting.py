@@ -197,6 +197,16 @@ def test_a_header_has_the_chunks_before_and_behind_the_samples():
     assert read_header(io.BytesIO(data), len(data)).chunks == {b"bext": b"time", b"guan": b"GUA"}
 
 
+def test_two_mp3s_joined_are_not_taken_for_the_first_of_them():
+    """Its length would be that of the first, and the clips of the second lost without a word."""
+    data = encode("MP3", "MPEG_LAYER_III")
+    for whole in (data, b"ID3\x04\0\0\0\0\0\x0a" + bytes(10) + data, data + b"TAG" + bytes(125)):
+        assert read_header(io.BytesIO(whole), len(whole)).codec == "MPEG_LAYER_III"
+    with pytest.raises(Rejected, match="joined files") as caught:
+        read_header(io.BytesIO(data + data), 2 * len(data))
+    assert caught.value.reason is Reason.UNSUPPORTED_FORMAT
+
+
 class Sparse(io.BytesIO):
     """A file of many gigabytes of silence behind a header: nothing of it is held."""
 
