@@ -194,7 +194,7 @@ def begin(command: list[str], log: Path, *, embedded: bool) -> tuple[int, Callab
 
 def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: int, embedded: bool) -> None:
     """Begin a run and kill all its processes when the moment has begun."""
-    command = ["run", str(archive), "--lake", str(lake), *SMALL, f"--workers={workers}", "--json"]
+    command = ["run", str(archive), "--lake", str(lake), *SMALL, f"--workers={max(1, workers)}", "--json"]
     deadline = time.monotonic() + TIMEOUT_S
     pid, status = begin(command, log, embedded=embedded)
     try:
@@ -205,7 +205,7 @@ def kill_at(moment: Moment, archive: Path, lake: Path, log: Path, *, workers: in
         # Held still, so that nothing happens and nobody is born while we look who has to die.
         os.killpg(pid, signal.SIGSTOP)
         family = psutil.Process(pid).children(recursive=True)
-        assert {os.getpgid(member.pid) for member in family} == {pid}
+        assert {os.getpgid(member.pid) for member in family} <= {pid}
         commands = [" ".join(member.cmdline()) for member in family]
         assert sum("prefect.server" in command for command in commands) == embedded, commands
         assert sum("spawn_main" in command for command in commands) == workers, commands
@@ -282,7 +282,8 @@ def test_a_killed_run_is_continued_to_the_same_scores(name, undisturbed, archive
     moment = moment_of(undisturbed)
     for number in range(TRIES):
         lake = lake_before(stage, undisturbed, tmp_path / f"lake-{number}")
-        workers = 2 if stage in {"spectrograms", "features"} else 1  # two that write into one store, where they do
+        # Two that write into one store, where they do; none while sources are taken in.
+        workers = {"ingest": 0, "spectrograms": 2, "features": 2}.get(stage, 1)
         embedded = name == "features, last shard written"
         kill_at(moment, archive, lake, tmp_path / "log", workers=workers, embedded=embedded)
         if lake in moment:

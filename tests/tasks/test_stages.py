@@ -507,7 +507,7 @@ def test_a_decoder_that_fails_costs_its_recording_alone_in_every_container(tmp_p
     def broken(*_args, **_options):
         raise ZeroDivisionError("in the decoder")
 
-    monkeypatch.setattr(soundfile, "SoundFile", broken)  # 16-bit PCM is read without it
+    monkeypatch.setattr(soundfile.SoundFile, "__init__", broken)  # 16-bit PCM is read without it
     work = Run(str(tmp_path / "lake"), small())
     ingest_sources.fn(work, [str(source)])
     assert compute_spectrograms.fn(work).errors == ()
