@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ["storage", "tasks", "flows"]
 # Rooms and modules of the middle floor from the ground up: each may import those before it.
 ROOMS = [
-    *("settings", "frames", "weights", "sound", "plan", "execution"),
+    *("settings", "frames", "words", "weights", "sound", "plan", "execution"),
     *("ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "explanation", "evaluation", "reports"),
 ]
 STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "evaluation", "reports"]

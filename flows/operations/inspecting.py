@@ -9,7 +9,7 @@ from datetime import date
 
 import pandas as pd
 
-from humwatch.storage.errors import HumwatchError, ManifestFitsNothing
+from humwatch.storage.errors import HumwatchError
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names
@@ -27,7 +27,7 @@ from humwatch.tasks.ingest.inspection import (
     rejects_of,
 )
 from humwatch.tasks.ingest.layout_advice import suggest_layout
-from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, read_facts
+from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, misfits_of, read_facts
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.names import with_time_of_file
 from humwatch.tasks.ingest.pieces import read_headers
@@ -77,7 +77,7 @@ def inspect_sources(
     of_machines = recordings.iloc[looked_at].reset_index(drop=True)
     heads = heads.assign(**{name: of_machines[name] for name in ("path", *MACHINE, "recorded_at")})
     manifests = findings_of(found.uses)
-    found.errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
+    found.errors += misfits_of(manifests)
     accepted = [at for at, reason in enumerate(recordings["reason"]) if reason is None]
     paths, facts = [found.members[at].path for at in accepted], [found.facts[at] for at in accepted]
     doubts = [
@@ -134,7 +134,7 @@ def _with_times_of_files(found: _Found, rules: NameRules) -> list[Facts]:
     ]
     times = {
         member: time.recorded_at
-        for member, header in read_headers(timeless).items()
+        for member, header in read_headers(timeless, with_chunks=True).items()
         if (time := time_in_wav(header.chunks, rules.conventions.clock.zone))
     }
     return [

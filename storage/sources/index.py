@@ -69,21 +69,21 @@ def _read(lake: Lake, index: str) -> _Kept | None:
 def _with_tags_of(before: Iterable[Member], now: Iterable[Member]) -> list[Member]:
     """Return members with tags that tell of a change which size and time do not: in plain tars.
 
-    One that begins as it did before keeps the tag that it had, so that nothing is taken in anew; one that does not has
-    another.
+    One that begins and ends as it did before keeps the tag that it had, so that nothing is taken in anew; one that does
+    not has another.
     """
-    heads = {member.member: (member.head_crc32, member.size_bytes, member.content_tag) for member in before}
+    ends = {member.member: (member.ends_crc32, member.size_bytes, member.content_tag) for member in before}
     told = []
     for member in now:
-        head_crc32, size_bytes, tag = heads.get(member.member, (None, 0, ""))
+        ends_crc32, size_bytes, tag = ends.get(member.member, (None, 0, ""))
         if (
-            head_crc32 is None
-            or member.head_crc32 is None
+            ends_crc32 is None
+            or member.ends_crc32 is None
             or size_bytes != member.size_bytes
             or not _is_of(tag, member)
         ):
             told.append(member)
-        elif head_crc32 == member.head_crc32:
+        elif ends_crc32 == member.ends_crc32:
             told.append(replace(member, content_tag=tag))
         else:
             told.append(replace(member, content_tag=member.tag_of_changed))

@@ -48,7 +48,7 @@ class Member:
         crc32: of the unpacked bytes: known for every zip member, for no member of a plain tar.
         content_tag: changes when the bytes do: CRC and size, else size and modification time, else an ETag.
         problem: why it cannot be read, found while listing.
-        head_crc32: of the first 4 KiB of a member of a plain tar, which has no checksum of its own.
+        ends_crc32: of the first and the last 4 KiB of a member of a plain tar, which has no checksum of its own.
     """
 
     source_uri: str
@@ -61,7 +61,7 @@ class Member:
     crc32: int | None
     content_tag: str
     problem: Reason | None
-    head_crc32: int | None = None
+    ends_crc32: int | None = None
 
     def holds(self, content_tag: str) -> bool:
         """Whether it has the bytes that were listed under a tag, as far as can be told."""
@@ -70,7 +70,7 @@ class Member:
     @property
     def tag_of_changed(self) -> str:
         """The tag where an archive was written again and this member has other bytes, but size and time of before."""
-        return self.content_tag if self.head_crc32 is None else f"{self.content_tag}-{self.head_crc32:08x}"
+        return self.content_tag if self.ends_crc32 is None else f"{self.content_tag}-{self.ends_crc32:08x}"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from isal import isal_zlib
 from humwatch.storage.errors import SourceNotFound
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.storage.reasons import Reason
+from humwatch.storage.seekable import Seekable
 from humwatch.storage.sources.decompression import Damaged, unpacking, zip_decompressor
 from humwatch.storage.sources.member import Member, ReadProblem, is_stream
 from humwatch.storage.sources.reading import MOVED_AWAY, in_tar, is_named, listed_problem, places_now, range_of
@@ -132,39 +133,7 @@ def _buffered(raw: io.RawIOBase) -> IO[bytes]:
     return io.BufferedReader(raw, 8 << 10)
 
 
-class _Seekable(io.RawIOBase):
-    """A readable file of known size; what is read where is up to the kind."""
-
-    def __init__(self, size_bytes: int) -> None:
-        self._size = size_bytes
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        end = min(self._at + len(buffer), self._size)
-        data = self._read(self._at, end) if end > self._at else b""
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def _read(self, start: int, end: int) -> bytes:
-        raise NotImplementedError
-
-
-class _Window(_Seekable):
+class _Window(Seekable):
     """Bytes within a range of a file on any store."""
 
     def __init__(self, span: ReadAheadCache, start: int, size_bytes: int) -> None:
@@ -175,7 +144,7 @@ class _Window(_Seekable):
         return _read_at(self._span, self._start + start, self._start + end)
 
 
-class _Unpacked(_Seekable):
+class _Unpacked(Seekable):
     """A packed member of a zip, unpacked as it is read; a checksum that does not hold shows at its end.
 
     Raises:

@@ -38,7 +38,7 @@ from humwatch.storage.sources.zip_archive import checked
 
 _DAMAGE = (tarfile.TarError, Damaged, IndexError)  # IndexError: of a sparse file's header that is cut off
 _HELD_BYTES = 64 << 20
-_HEAD_BYTES = 4 << 10
+_END_BYTES = 4 << 10
 _NO_HEADER = (*_DAMAGE, ValueError)  # ValueError: of numbers that are none
 
 
@@ -115,7 +115,7 @@ def list_tar(
                     stored = replace(stored, crc32=_crc32(archive, stored.info))
                 member = _member(info, stored, f"{path}/{name}", uri, max_member_bytes, compression)
                 if stored and stored.crc32 is None:
-                    member = replace(member, head_crc32=_head_crc32(reader, stored.info))
+                    member = replace(member, ends_crc32=_ends_crc32(reader, stored))
                 members.append(member)
             elif is_manifest(name) and stored:
                 data = cast(IO[bytes], archive.extractfile(stored.info)).read(MAX_MANIFEST_BYTES + 1)
@@ -287,10 +287,13 @@ def _crc32(archive: tarfile.TarFile, info: tarfile.TarInfo) -> int:
     return crc32
 
 
-def _head_crc32(reader: _LastRead, info: tarfile.TarInfo) -> int:
-    # As stored, and next to the header: what came with that is enough.
-    reader.seek(info.offset_data)
-    return zlib.crc32(reader.read(min(info.size, _HEAD_BYTES)))
+def _ends_crc32(reader: _LastRead, stored: _Stored) -> int:
+    # As stored, next to its header and to the one that follows: they mostly come with what is read for these.
+    start, end = stored.info.offset_data, stored.end
+    reader.seek(start)
+    first = reader.read(min(end - start, _END_BYTES))
+    reader.seek(max(end - _END_BYTES, start))
+    return zlib.crc32(reader.read(min(end - start, _END_BYTES)), zlib.crc32(first))
 
 
 def _member(

@@ -16,10 +16,10 @@ from pathlib import PurePosixPath
 import pandas as pd
 
 from humwatch.storage.errors import BadConfiguration
+from humwatch.tasks.words import some
 
 _MACHINE = ["site", "condition", "machine_type", "machine_id"]
 _DECISIONS = {"abnormal": 1, "normal": 0}
-_SHOWN = 5
 
 Machines = Mapping[str, tuple[str, ...]]
 """IDs by machine type."""
@@ -156,7 +156,7 @@ def _refuse_strangers(recordings: pd.DataFrame, challenge: Challenge, year: int)
     if strangers:
         example = next(iter(challenge.evaluation.items()))
         raise BadConfiguration(
-            f"not in DCASE {year} Task 2: {_some(strangers)}; its machines are like {example[0]}/{example[1][0]}. "
+            f"not in DCASE {year} Task 2: {some(strangers, 5)}; its machines are like {example[0]}/{example[1][0]}. "
             "Choose the year that fits, or those that do with --machines"
         )
 
@@ -166,16 +166,12 @@ def _refuse(recordings: pd.DataFrame, wrong: pd.Series[bool], what: str) -> None
         names = [
             f"{row.machine_type}/{row.machine_id} {row.file}{_because(row)}" for row in recordings[wrong].itertuples()
         ]
-        raise BadConfiguration(f"{len(names)} of {len(recordings)} test recordings {what}: {_some(names)}")
+        raise BadConfiguration(f"{len(names)} of {len(recordings)} test recordings {what}: {some(names, 5)}")
 
 
 def _because(row: object) -> str:
     reason = getattr(row, "reason", None)
     return f" ({reason})" if isinstance(reason, str) else ""
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _csv(rows: pd.DataFrame) -> bytes:

@@ -15,9 +15,10 @@ import pandas as pd
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.tasks.ingest.machine_doubts import FACTS_OF_MACHINES, doubts_of_machines
 from humwatch.tasks.ingest.manifest import ManifestFindings
-from humwatch.tasks.ingest.wording import SAY_THE_LAYOUT, Doubt, counted, some
+from humwatch.tasks.ingest.wording import SAY_THE_LAYOUT, Doubt
 from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.settings import Training
+from humwatch.tasks.words import counted, some
 
 FACTS = (*FACTS_OF_MACHINES, "recorded_at", "reason")
 """Columns that doubts are made from, as in `storage.tables.RECORDINGS`."""
@@ -82,12 +83,11 @@ def doubts_of_manifests(manifests: Iterable[ManifestFindings]) -> Iterator[Doubt
                 f"{some(found.rows_without_file)}",
                 "correct the column path: it is relative to the manifest's folder or archive, or a file's name",
             )
-        if n := found.files_without_row:
-            more = f" and {n - len(found.examples_without_row):,} more" if n > len(found.examples_without_row) else ""
+        if n := len(found.files_without_row):
             yield Doubt(
                 "files_without_row",
-                f"{found.uri}: no row for {counted(n, 'recording')}: {', '.join(found.examples_without_row)}{more}; "
-                "their names alone say what they are",
+                f"{found.uri}: no row for {counted(n, 'recording')}: {some(found.files_without_row)}; their names "
+                "alone say what they are",
                 "add their rows, or move them elsewhere",
             )
 

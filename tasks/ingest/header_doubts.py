@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pandas as pd
 
 from humwatch.storage.reasons import EXPLANATIONS, Reason
-from humwatch.tasks.ingest.wording import Doubt, counted
+from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.settings import Settings
+from humwatch.tasks.words import counted
 
 _UNEVEN = 2.0  # the longest recording of a machine over its shortest
 

@@ -82,7 +82,7 @@ def _header(member: Member, file: IO[bytes] | ReadProblem) -> dict[str, Any]:
     if isinstance(file, ReadProblem):
         return {"reason": str(file.reason), "detail": file.detail}
     try:
-        header = read_header(file, member.size_bytes)
+        header = read_header(file, member.size_bytes, with_chunks=True)
     except Rejected as rejected:
         return {"reason": str(rejected.reason), "detail": rejected.detail}
     except HumwatchError:

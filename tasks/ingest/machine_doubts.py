@@ -11,8 +11,9 @@ import pandas as pd
 
 from humwatch.storage.sources import archive_suffix
 from humwatch.tasks.ingest.recording_facts import LABEL_WORDS
-from humwatch.tasks.ingest.wording import SAY_THE_LABEL, SAY_THE_LAYOUT, Doubt, counted, some
+from humwatch.tasks.ingest.wording import SAY_THE_LABEL, SAY_THE_LAYOUT, Doubt
 from humwatch.tasks.plan.times import date_of, strip_dates
+from humwatch.tasks.words import counted, some
 
 FACTS_OF_MACHINES = ("path", "site", "machine_type", "machine_id", "condition", "batch", "label")
 
@@ -28,7 +29,7 @@ _LIKE_A_TIME = re.compile(
     re.IGNORECASE,
 )
 _LIKE_A_LABEL = {
-    *LABEL_WORDS, "broken", "damage", "damaged", "defect", "defective", "defects", "error", "failed", "failure",
+    *LABEL_WORDS, "broken", "damage", "damaged", "error", "failed", "failure",
     "fault", "faults", "worn", "defekt", "fehler", "gut", "schlecht",
 }  # fmt: skip
 _SPLITS = ("train", "test", "dev_data", "eval_data")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
+from humwatch.storage.errors import ManifestFitsNothing
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member, archive_suffix
 from humwatch.tasks.ingest.manifest_rows import Manifest, read_manifest
@@ -19,8 +20,7 @@ from humwatch.tasks.ingest.mixed_machines import refuse_mixed
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.names import read_name
 from humwatch.tasks.ingest.recording_facts import FACT_NAMES, Facts
-
-_EXAMPLES = 3
+from humwatch.tasks.words import some
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,12 @@ class ManifestUse:
         found: the paths of its rows that name a recording.
         missing: those of its rows that name none, in its order; not those that name another archive beside the source.
         without_row: the paths of recordings below it that no row of any manifest names.
-        other_columns: its columns that are kept as attributes, as they are written.
     """
 
     uri: str
     found: frozenset[str]
     missing: tuple[str, ...]
     without_row: tuple[str, ...]
-    other_columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -51,35 +49,19 @@ class ManifestFindings:
         rows: how many recordings it names; without those in archives beside it that are no source.
         matched: how many of them are there.
         rows_without_file: the paths of the others, in its order.
-        files_without_row: how many recordings below it no row of any manifest names.
-        examples_without_row: the paths of the first few of these.
-        other_columns: its columns that are kept as attributes, as they are written.
+        files_without_row: the paths of recordings below it that no row of any manifest names.
     """
 
     uri: str
     rows: int
     matched: int
     rows_without_file: tuple[str, ...]
-    files_without_row: int
-    examples_without_row: tuple[str, ...]
-    other_columns: tuple[str, ...]
+    files_without_row: tuple[str, ...]
 
     @property
     def fits_nothing(self) -> bool:
         """Whether it names recordings and none of them is there."""
         return self.rows > 0 and self.matched == 0
-
-    @property
-    def sentences(self) -> tuple[str, ...]:
-        """What does not fit, for people; empty when all does."""
-        told = []
-        if missed := len(self.rows_without_file):
-            examples = _some(self.rows_without_file, missed)
-            told.append(f"{self.uri}: {missed} of {self.rows} rows name no recording that is there: {examples}")
-        if self.files_without_row:
-            examples = _some(self.examples_without_row, self.files_without_row)
-            told.append(f"{self.uri}: no row for {self.files_without_row} recordings: {examples}")
-        return tuple(told)
 
 
 def findings_of(uses: Iterable[ManifestUse]) -> tuple[ManifestFindings, ...]:
@@ -98,12 +80,20 @@ def findings_of(uses: Iterable[ManifestUse]) -> tuple[ManifestFindings, ...]:
                 rows=len(found) + len(missing),
                 matched=len(found),
                 rows_without_file=missing,
-                files_without_row=len(without_row),
-                examples_without_row=without_row[:_EXAMPLES],
-                other_columns=of_one[0].other_columns,
+                files_without_row=without_row,
             )
         )
     return tuple(findings)
+
+
+def misfits_of(findings: Iterable[ManifestFindings]) -> list[tuple[str, ManifestFitsNothing]]:
+    """Return the manifests of which no row fits anything, each with the error that this is."""
+    return [
+        (one.uri, ManifestFitsNothing(f"{one.uri}: none of {one.rows} rows names a recording that is there: "
+                                      f"{some(one.rows_without_file)}"))
+        for one in findings
+        if one.fits_nothing
+    ]  # fmt: skip
 
 
 def read_facts(
@@ -243,7 +233,6 @@ def _use(match: _Match, members: Sequence[Member], left: Sequence[int]) -> Manif
         found=frozenset(match.used),
         missing=tuple(missing),
         without_row=tuple(members[i].path for i in left if i in match.below and members[i].problem is None),
-        other_columns=match.manifest.other_columns,
     )
 
 
@@ -252,10 +241,6 @@ def _is_elsewhere(path: str, members: Sequence[Member]) -> bool:
     root, is_inside, _ = members[0].path.partition("/")
     first = path.partition("/")[0]
     return not is_inside or (archive_suffix(first) != "" and _folded(first) != _folded(root))
-
-
-def _some(paths: Sequence[str], n_paths: int) -> str:
-    return ", ".join(paths[:_EXAMPLES]) + (", ..." if n_paths > _EXAMPLES else "")
 
 
 def _folded(path: str) -> str:

@@ -33,7 +33,6 @@ class Manifest:
             every other column by its name as it is written. Of a contradictory path, nothing.
         further: what the other rows of a path say, which are about other channels.
         contradictory: the paths with two rows about one channel that differ.
-        other_columns: columns that are neither the path nor a fact, as they are written.
     """
 
     uri: str
@@ -41,7 +40,6 @@ class Manifest:
     rows: Mapping[str, Mapping[str, Any]]
     further: Mapping[str, Sequence[Mapping[str, Any]]]
     contradictory: frozenset[str]
-    other_columns: tuple[str, ...]
 
     @property
     def names_machines(self) -> bool:
@@ -94,7 +92,6 @@ def read_manifest(text: str, where: str, prefix: str = "", conventions: Conventi
         rows={path: {} if path in contradictory else said[0] for path, said in rows.items()},
         further={path: said[1:] for path, said in rows.items() if len(said) > 1 and path not in contradictory},
         contradictory=frozenset(contradictory),
-        other_columns=tuple(column for column in columns if column and column not in {"path", *FACT_NAMES}),
     )
 
 

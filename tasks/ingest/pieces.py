@@ -12,9 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
@@ -55,22 +58,33 @@ class Extent:
     channels: int
 
 
-def known_files(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
-    """Return by recording_id what the lake knows of the files of some recordings: how they were cut, what decoding saw.
+class KnownFiles(NamedTuple):
+    """What the lake knows of files: rows of the recordings table, with `duration_s` and `channels` as decoded.
 
-    That includes the other channels of these files. Values have columns of the recordings table, and duration_s and
-    channels of the health table.
+    `by_id` has the columns that say how they were cut, by recording_id.
     """
-    known = _known_rows(run, recording_ids)
-    others = {recording_id(row["path"], channel) for row in known.values() for channel in _channels_known(row)[1:]}
-    return known | _known_rows(run, others - known.keys())
+
+    rows: pd.DataFrame
+    by_id: dict[str, Row]
 
 
-def _known_rows(run: Run, recording_ids: Collection[str]) -> dict[str, Row]:
+def known_files(run: Run, recording_ids: Collection[str]) -> KnownFiles:
+    """Return what the lake knows of the files of some recordings, those of their other channels included."""
+    known = _known(run, recording_ids)
+    others = {
+        recording_id(row["path"], channel) for row in known.by_id.values() for channel in _channels_known(row)[1:]
+    }
+    if not (others := others - known.by_id.keys()):
+        return known
+    more = _known(run, others)
+    return KnownFiles(pd.concat([known.rows, more.rows]), known.by_id | more.by_id)
+
+
+def _known(run: Run, recording_ids: Collection[str]) -> KnownFiles:
     history = run.history()
     rows = history.rows[history.rows["recording_id"].isin(recording_ids)]
     known = read_recordings(run.lake, rows, history.parts.values()).join(rows[["duration_s", "channels"]])
-    return {row["recording_id"]: row for row in frame_rows(known[_KNOWN])}
+    return KnownFiles(known, {row["recording_id"]: row for row in frame_rows(known[_KNOWN])})
 
 
 def cut(
@@ -84,13 +98,36 @@ def cut(
     Args:
         rows: as from `rows_of`.
         members: of one source, those of the rows.
-        known: as from `known_files`.
+        known: `KnownFiles.by_id`.
         settings: of ingest and spectrogram.
         rules: of names, for the clock.
 
     Raises:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
     """
+    every_channel = settings.spectrogram.channel == "each"
+    clock = rules.conventions.clock
+    extents, times = _looked_into(rows, members, known, settings, clock)
+    rows = [_timed(row, times.get(row["path"]), rules) for row in rows]
+    refused = _with_other_channels(rows, extents) if every_channel else frozenset()
+    found = []
+    for path, of_file in groupby(rows, key=itemgetter("path")):
+        first, *others = of_file
+        pieces: list[Row] = []
+        for row in (first, *others):
+            if path in refused:
+                pieces.append(row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)})
+                continue
+            each_channel = every_channel and _names_no_channel(row)
+            pieces += pieces_of(row, extents.get(path), settings.ingest, clock, each_channel=each_channel)
+        found += [*pieces, *_gone(first, pieces, known)]
+    return found
+
+
+def _looked_into(
+    rows: Sequence[Row], members: Sequence[Member], known: Mapping[str, Row], settings: Settings, clock: Clock
+) -> tuple[dict[str, Extent], dict[str, datetime]]:
+    """Return by path how long files are and what time stands in them, as far as `cut` must know and can."""
     every_channel = settings.spectrogram.channel == "each"
     member_at = {member.path: member for member in members}
     extents: dict[str, Extent] = {}
@@ -106,31 +143,20 @@ def cut(
         if (wants_time and recorded_at is None) or (wants_extent and extent is None):
             unknown[member_at[row["path"]]] = None
             continue
-        if recorded_at is not None and wants_time:
+        if wants_time and recorded_at is not None:
             times[row["path"]] = recorded_at
         if wants_extent and extent is not None:
             extents[row["path"]] = extent
-    read = read_headers if settings.ingest.times_in_files else read_headers_of_one_of_a_kind
-    for member, header in read([*unknown]).items():
+    if settings.ingest.times_in_files:
+        headers = read_headers([*unknown], with_chunks=True)
+    else:
+        headers = read_headers_of_one_of_a_kind([*unknown])
+    for member, header in headers.items():
         extents[member.path] = Extent(header.duration_s, header.channels)
-        found_time = time_in_wav(header.chunks, rules.conventions.clock.zone)
-        if settings.ingest.times_in_files and found_time is not None:
+        found_time = time_in_wav(header.chunks, clock.zone)
+        if found_time is not None:
             times[member.path] = found_time.recorded_at
-    rows = [_timed(row, times.get(row["path"]), rules) for row in rows]
-    refused = _with_other_channels(rows, extents) if every_channel else frozenset()
-    found = []
-    for path, of_file in groupby(rows, key=itemgetter("path")):
-        first, *others = of_file
-        pieces: list[Row] = []
-        for row in (first, *others):
-            if path in refused:
-                pieces.append(row | {"reason": row["reason"] or str(Reason.OTHER_CHANNELS)})
-                continue
-            each_channel = every_channel and _names_no_channel(row)
-            clock = rules.conventions.clock
-            pieces += pieces_of(row, extents.get(path), settings.ingest, clock, each_channel=each_channel)
-        found += [*pieces, *_gone(first, pieces, known)]
-    return found
+    return extents, times
 
 
 def may_have_pieces(row: Mapping[str, Any], ingest: IngestSettings, *, each_channel: bool) -> bool:
@@ -142,8 +168,12 @@ def may_have_pieces(row: Mapping[str, Any], ingest: IngestSettings, *, each_chan
     return each_channel or bool(row["size_bytes"] > fewest * ingest.longest_s)
 
 
-def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
+def read_headers(members: Sequence[Member], *, with_chunks: bool = False) -> dict[Member, SoundHeader]:
     """Return the headers of members; one that cannot be read has none: decoding will say why.
+
+    Args:
+        members: of any archives and files.
+        with_chunks: see `humwatch.tasks.sound.header.read_header`.
 
     Raises:
         SourceForbidden, StorageUnavailable, SourceUnreadable: an archive or file cannot be accessed.
@@ -153,7 +183,7 @@ def read_headers(members: Sequence[Member]) -> dict[Member, SoundHeader]:
     for member in members:
         if is_stream(member.compression):
             streams.setdefault(member.source_uri, []).append(member)
-    found = map_concurrently(_headers_of, [*alone, *streams.values()])
+    found = map_concurrently(partial(_headers_of, with_chunks=with_chunks), [*alone, *streams.values()])
     return {member: header for headers in found for member, header in headers}
 
 
@@ -269,7 +299,7 @@ def _channel_before(row: Row, channel: int, known: Mapping[str, Row]) -> Row:
     return row | {name: before[name] for name in _MACHINE} | {"channel": channel, "id_channel": channel}
 
 
-def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
+def _headers_of(members: Sequence[Member], *, with_chunks: bool) -> list[tuple[Member, SoundHeader]]:
     found = []
     # What is too large to be read whole may be cut.
     asked = {replace(one, problem=None) if one.problem is Reason.TOO_LARGE else one: one for one in members}
@@ -277,7 +307,7 @@ def _headers_of(members: Sequence[Member]) -> list[tuple[Member, SoundHeader]]:
         if isinstance(file, ReadProblem):
             continue
         try:
-            found.append((asked[member], read_header(file, member.size_bytes)))
+            found.append((asked[member], read_header(file, member.size_bytes, with_chunks=with_chunks)))
         except HumwatchError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a decoder raises; decoding gives it a reason

@@ -9,16 +9,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 from prefect.runtime import task_run
 
-from humwatch.storage.errors import HumwatchError, ManifestFitsNothing, TerminalError, TransientError
+from humwatch.storage.errors import HumwatchError, TerminalError, TransientError
 from humwatch.storage.parts import create_part
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
+from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.execution import progress
 from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names, frame_of
-from humwatch.tasks.ingest.manifest import ManifestFindings, ManifestUse, findings_of
+from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, misfits_of
 from humwatch.tasks.ingest.name_rules import NameRules
 from humwatch.tasks.ingest.pieces import Row, cut, known_files
 from humwatch.tasks.ingest.recording_rows import add_listed, as_parts, new_rows, rows_of
@@ -37,7 +39,6 @@ class IngestSummary:
     recording_ids: frozenset[str]
     new: int
     errors: tuple[tuple[str, HumwatchError], ...]
-    manifests: tuple[ManifestFindings, ...]
     doubts: tuple[Doubt, ...]
 
 
@@ -70,9 +71,9 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     known = known_files(run, {row["recording_id"] for _, _, whole in listed for row in whole})
     for source, members, whole in listed:
         with _others_go_on(source, errors):
-            add_listed(rows, cut(whole, members, known, run.settings, rules))
+            add_listed(rows, cut(whole, members, known.by_id, run.settings, rules))
     manifests = findings_of(uses)
-    errors += [(one.uri, ManifestFitsNothing(one.sentences[0])) for one in manifests if one.fits_nothing]
+    errors += misfits_of(manifests)
     for source, problem in errors:
         _log.info("%s: what cannot be read is skipped: %s", source, problem)
     files = frame_of(row for _, _, whole in listed for row in whole)
@@ -87,7 +88,8 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
     history = run.history()
     current = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])
-    known_rows = read_recordings(lake, current, history.parts.values())
+    pieces = current[~current["recording_id"].isin(known.rows["recording_id"])]  # clips but the first of each file
+    known_rows = pd.concat([known.rows[RECORDINGS.names], read_recordings(lake, pieces, history.parts.values())])
     # The newest row of a recording counts: what comes later is never older, even if a clock was ahead.
     now = max([now, *(known_rows["ingested_at"].nlargest(1) + timedelta(microseconds=1))])
     new = new_rows(list(rows.values()), known_rows, gone)
@@ -98,7 +100,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
         create_part(lake, machine_type, batch, table)
     if new:
         run.refresh()
-    return IngestSummary(frozenset(rows), len(new), tuple(errors), manifests, tuple(doubts))
+    return IngestSummary(frozenset(rows), len(new), tuple(errors), tuple(doubts))
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from humwatch.tasks.ingest.recording_facts import Facts, Origin
-from humwatch.tasks.ingest.wording import Doubt, counted
+from humwatch.tasks.ingest.wording import Doubt
+from humwatch.tasks.words import counted
 
 _HEX_SECONDS = re.compile(r"[0-9A-Fa-f]{8}")  # since 1970, in UTC
 _ZONE = re.compile(r"\d(?:Z|[+-]\d\d:?\d\d)(?!\d)")

@@ -21,7 +21,7 @@ from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.repeats import shared
 from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.plan.verdicts import DEFAULT_SPECTROGRAM, judge, usual_durations_s, usual_rates_hz
+from humwatch.tasks.plan.verdicts import judge, usual_durations_s, usual_rates_hz
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
 MACHINE = ["site", "machine_type", "machine_id", "condition"]
@@ -131,9 +131,9 @@ def load_history(
     lake: Lake,
     spectrogram_key: str,
     health: HealthSettings,
+    spectrogram: SpectrogramSettings,
     window_frames: int,
     unfinished: Collection[Part] = frozenset(),
-    spectrogram: SpectrogramSettings = DEFAULT_SPECTROGRAM,
 ) -> History:
     """Return what is known of every recording; verdicts that need the whole machine are made here.
 

@@ -167,7 +167,7 @@ class Run:
         settings = self.settings
         window_frames = settings.images.window_frames
         return load_history(
-            self.lake, self.spectrogram_key, settings.health, window_frames, unfinished, settings.spectrogram
+            self.lake, self.spectrogram_key, settings.health, settings.spectrogram, window_frames, unfinished
         )
 
     def _sources(self) -> Iterable[str]:

@@ -7,16 +7,17 @@ import pandas as pd
 from humwatch.storage.models import Machine
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.words import counted, some
 
-_NAMED = 3
 _PLACE = ["site", "machine_type", "machine_id"]
 
 
 def suspicions(recordings: pd.DataFrame, history: pd.DataFrame) -> list[tuple[Machine, str]]:
     """Return what is doubtful of machines because recordings have the same samples as others, with numbers.
 
-    Test recordings that are copies of training recordings (they are left out as REPEATED), recordings labelled normal
-    whose samples are labelled abnormal too, and samples that several machines have; not those of several conditions.
+    Recordings left out as REPEATED, and apart from them test recordings that are copies of training recordings;
+    recordings labelled normal whose samples are labelled abnormal too; and samples that several machines have, not
+    those of several conditions.
 
     Args:
         recordings: those that are asked about.
@@ -29,7 +30,11 @@ def suspicions(recordings: pd.DataFrame, history: pd.DataFrame) -> list[tuple[Ma
     told = []
     for machine, own in by_machine(alike).items():
         is_copied = own["sound_hash"].isin(own["sound_hash"][own["split"].eq("train")])
-        if leaked := int((is_copied & own["split"].eq("test")).sum()):
+        is_leak = is_copied & own["split"].eq("test")
+        if again := int((own["reason"].eq(Reason.REPEATED) & ~is_leak).sum()):
+            alike_are = f"{counted(again, 'recording')} left out with the samples of another"
+            told.append((machine, f"{alike_are}: a sensor fault (a stuck recorder), or copies"))
+        if leaked := int(is_leak.sum()):
             told.append((machine, f"{leaked} test recordings are copies of training recordings, a leak: left out"))
         normal, abnormal = (set(own["sound_hash"][own["label"].eq(label)]) for label in ("normal", "abnormal"))
         if contradictory := int(own["sound_hash"].isin(normal & abnormal).sum()):
@@ -39,10 +44,6 @@ def suspicions(recordings: pd.DataFrame, history: pd.DataFrame) -> list[tuple[Ma
         if names:
             name = Machine(machine.machine_type, machine.machine_id, machine.site).label
             n_shared = int(own["sound_hash"].isin(others["sound_hash"]).sum())
-            others_named = _some([one for one in names if one != name])
+            others_named = some([one for one in names if one != name])
             told.append((machine, f"{n_shared} recordings have the same samples as recordings of {others_named}"))
     return told
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")

@@ -10,16 +10,13 @@ from humwatch.storage.reasons import Reason
 from humwatch.tasks.plan.repeats import repeats
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
-DEFAULT_SPECTROGRAM = SpectrogramSettings()
 _MOST_OFF = 0.5  # share of a machine's recordings that are far from the median: with more there is no usual length
 
 FLOOR_DBFS = -200.0
 """Stored for anything quieter, digital silence (-inf) included."""
 
 
-def judge(
-    facts: pd.DataFrame, settings: HealthSettings, spectrogram: SpectrogramSettings = DEFAULT_SPECTROGRAM
-) -> pd.Series:
+def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: SpectrogramSettings) -> pd.Series:
     """The first reason that applies to each recording, or None; independent of the order of rows.
 
     Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
@@ -33,7 +30,7 @@ def judge(
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
             failed), the columns that `repeats` reads, `reason`, null where decoding succeeded, and `share_of_file`, the
-            share of a file that a clip is (without the column, each is a whole one).
+            share of its file that a clip is, null of a whole one.
         settings: the limits.
         spectrogram: what it needs of the recordings.
 
@@ -72,7 +69,7 @@ def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the median duration of each recording's machine, of whole ones that nothing but their length rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, duration_s and reason, perhaps share_of_file.
+        facts: columns site, machine_type, machine_id, duration_s, reason and share_of_file.
     """
     fit = (facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)) & ~_is_clip(facts)
     durations = facts["duration_s"].astype(np.float64).where(fit)
@@ -83,7 +80,7 @@ def usual_rates_hz(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the most frequent sample rate of each recording's machine, of those that nothing but their band rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, sample_rate_hz and reason, perhaps share_of_file.
+        facts: columns site, machine_type, machine_id, sample_rate_hz, reason and share_of_file.
     """
     fit = facts["reason"].isna() | (facts["reason"] == Reason.OTHER_BAND)
     return _usual(facts["sample_rate_hz"].astype(np.float64), fit.to_numpy(), facts)
@@ -114,14 +111,10 @@ def _usual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.DataF
 
 def _weight(facts: pd.DataFrame) -> pd.Series[float]:
     """How much each row counts among its machine's: the clips of a file as much as one recording."""
-    if "share_of_file" not in facts:
-        return pd.Series(1.0, index=facts.index)
     return facts["share_of_file"].astype(np.float64).fillna(1.0)
 
 
 def _is_clip(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    if "share_of_file" not in facts:
-        return np.zeros(len(facts), dtype=bool)
     return facts["share_of_file"].notna().to_numpy()
 
 

@@ -1,10 +1,13 @@
-"""AIFF, CAF and Sony Wave64: the chunk in which their samples are, and how long it is said to be."""
+"""AIFF, CAF, Sony Wave64 and AU: where their samples are, and how long they are said to be."""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, NamedTuple
+
+UNKNOWN_AU_SIZE = 0xFFFFFFFF
+"""What a writer of AU that cannot know says."""
 
 _MOST_CHUNKS = 1000
 _MOST_BYTES = (1 << 63) - 1  # where a file can end
@@ -108,3 +111,20 @@ def _kind_of(head: bytes) -> _Kind | None:
     if head[:4] == b"caff":
         return _CAF
     return _W64 if head[:16] == b"riff" + bytes.fromhex("2e91cf11a5d628db04c10000") else None
+
+
+class AuSamples(NamedTuple):
+    """Where the samples of an AU begin, how many bytes they are said to have, and the byte order of the header."""
+
+    start: int
+    n_bytes: int
+    byte_order: str
+
+
+def au_samples(head: bytes) -> AuSamples | None:
+    """Return what an AU says of its samples, by how it begins (12 bytes); None of another file."""
+    if head[:4] not in (b".snd", b"dns.") or len(head) < 12:
+        return None
+    byte_order = ">" if head[:4] == b".snd" else "<"
+    start, n_bytes = struct.unpack_from(f"{byte_order}II", head, 4)
+    return AuSamples(start, n_bytes, byte_order)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from typing import IO
 
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.sound.chunks import samples_chunk
+from humwatch.tasks.sound.chunks import UNKNOWN_AU_SIZE, au_samples, samples_chunk
 from humwatch.tasks.sound.rejected import Rejected
 
 _NOT_DECODED = {
@@ -28,7 +27,6 @@ _NOT_DECODED = {
 }
 """By how such a file begins."""
 _OGG_CODECS = (b"\x01vorbis", b"OpusHead")
-_OPEN_END = 0xFFFFFFFF
 
 
 def refuse_undecoded(head: bytes) -> None:
@@ -76,10 +74,8 @@ def refuse_cut(file: IO[bytes], size_bytes: int) -> None:
 def _promised_bytes(file: IO[bytes]) -> int:
     """Return where the header says that the samples end; 0 where it says nothing."""
     file.seek(0)
-    head = file.read(12)
-    if head[:4] in (b".snd", b"dns.") and len(head) >= 12:
-        order = ">" if head[:4] == b".snd" else "<"
-        offset, size = struct.unpack_from(f"{order}II", head, 4)
-        return 0 if size == _OPEN_END else int(offset + size)
+    au = au_samples(file.read(12))
+    if au is not None:
+        return 0 if au.n_bytes == UNKNOWN_AU_SIZE else au.start + au.n_bytes
     chunk = samples_chunk(file)
     return 0 if chunk is None or chunk.is_endless else chunk.end

@@ -39,7 +39,7 @@ class SoundHeader:
         codec: libsndfile's word, `PCM_16`.
         sample_rate_hz, channels: as it says.
         n_frames: samples of a channel that are there.
-        chunks: bodies of a WAV's other chunks by name, those behind the samples too: `bext`, `guan`, `LIST`.
+        chunks: bodies of a WAV's `bext`, `guan` and `LIST`, where they were asked for.
         note: what of the header was not believed; "" when nothing.
     """
 
@@ -57,7 +57,7 @@ class SoundHeader:
         return self.n_frames / self.sample_rate_hz
 
 
-def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
+def read_header(file: IO[bytes], size_bytes: int, *, with_chunks: bool = False) -> SoundHeader:
     """Read the header of a file of sound.
 
     No samples are decoded, except to count those of a FLAC or MP3 that does not say how many it has.
@@ -65,6 +65,7 @@ def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
     Args:
         file: seekable.
         size_bytes: of the file.
+        with_chunks: those of a WAV are wanted, which may stand at its end.
 
     Raises:
         Rejected: as `decode` of the whole file would, as far as a header tells.
@@ -75,7 +76,7 @@ def read_header(file: IO[bytes], size_bytes: int) -> SoundHeader:
         return _of_libsndfile(file, size_bytes, {})
     header = read_wav_header(file, size_bytes)
     refuse_unknown_codec(header)
-    chunks = {**header.chunks, **chunks_behind(file, header, size_bytes)}
+    chunks = {**header.chunks, **chunks_behind(file, header, size_bytes)} if with_chunks else {}
     if not header.is_sample_by_sample:
         found = _of_libsndfile(file, size_bytes, chunks)
         return replace(found, n_frames=header.frames_of(found.n_frames))

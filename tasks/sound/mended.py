@@ -5,54 +5,32 @@ A recorder that lost power, and one that writes to a pipe, leave such headers. T
 
 from __future__ import annotations
 
-import io
 import struct
 from collections.abc import Mapping
 from typing import IO, cast
 
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.sound.chunks import samples_chunk
+from humwatch.storage.seekable import Seekable
+from humwatch.tasks.sound.chunks import UNKNOWN_AU_SIZE, au_samples, samples_chunk
 from humwatch.tasks.sound.rejected import Rejected
-from humwatch.tasks.sound.wav import is_wav, plain_head, read_wav_header
+from humwatch.tasks.sound.wav import NEVER_FINISHED, is_wav, plain_head, read_wav_header
 
-NEVER_FINISHED = "the header was never finished: read to the end of the file"
-
-_UNKNOWN_AU_SIZE = 0xFFFFFFFF
 _MOST_WAV_BYTES = (1 << 32) - (1 << 20)
 
 
-class Mended(io.RawIOBase):
-    """A seekable file that begins with `head`, and goes on with a range of another file: no sound is copied."""
+class Mended(Seekable):
+    """A file that begins with `head`, and goes on with a range of another file: no sound is copied."""
 
     def __init__(self, head: bytes, file: IO[bytes], start: int, n_bytes: int) -> None:
+        super().__init__(len(head) + n_bytes)
         self._head, self._file, self._start = head, file, start
-        self._size = len(head) + n_bytes
-        self._at = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        end = min(self._at + len(buffer), self._size)
-        data = self._head[self._at : end]
-        behind_head = self._at + len(data) - len(self._head)
-        if behind_head >= 0 and end > len(self._head):
-            self._file.seek(self._start + behind_head)
-            data += self._file.read(end - self._at - len(data))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
+    def _read(self, start: int, end: int) -> bytes:
+        if start < len(self._head):
+            return self._head[start:end]
+        behind_head = start - len(self._head)
+        self._file.seek(self._start + behind_head)
+        return self._file.read(end - start)
 
 
 def mended(file: IO[bytes], size_bytes: int) -> tuple[IO[bytes], str]:
@@ -73,12 +51,11 @@ def mended(file: IO[bytes], size_bytes: int) -> tuple[IO[bytes], str]:
             return file, header.note
         plain = plain_head(header, header.data_bytes)
         return cast(IO[bytes], Mended(plain, file, header.data_start, header.data_bytes)), header.note
-    if head[:4] in (b".snd", b"dns."):
-        order = ">" if head[:4] == b".snd" else "<"
-        offset, size = struct.unpack_from(f"{order}II", head, 4)
-        if size or size_bytes <= offset:
+    au = au_samples(head)
+    if au is not None:
+        if au.n_bytes or size_bytes <= au.start:
             return file, ""
-        return _patched(file, {8: struct.pack(f"{order}I", _UNKNOWN_AU_SIZE)}, size_bytes), NEVER_FINISHED
+        return _patched(file, {8: struct.pack(f"{au.byte_order}I", UNKNOWN_AU_SIZE)}, size_bytes), NEVER_FINISHED
     chunk = samples_chunk(file)
     if chunk is None or not (chunk.is_unfinished or chunk.is_endless) or chunk.samples_start >= size_bytes:
         return file, ""

@@ -23,7 +23,10 @@ _UNKNOWN_SIZE = 0xFFFFFFFF
 _WRAPS_AT = 1 << 32  # bytes: where a 32-bit size begins again
 _USUAL_BLOCK_FRAMES = 512
 _MOST_HEADER_CHUNKS = 1000
-_MOST_CHUNK_BYTES = 1 << 20  # of chunks that are kept: bext and its like have some thousand
+_TOLD = (b"bext", b"guan", b"LIST")  # chunks that say when and with what a recording was made
+_MOST_CHUNK_BYTES = 1 << 20  # of these: they have some thousand
+
+NEVER_FINISHED = "the header was never finished: read to the end of the file"
 
 # Tags that libsndfile decodes: PCM, float, A-law, mu-law; Microsoft, IMA and NMS ADPCM, GSM 6.10, G.721, MP3; and
 # GUIDs that stand for no tag, such as Ambisonics'.
@@ -51,8 +54,7 @@ class WavHeader:
         fact_frames: frames as the `fact` chunk says; None without one.
         data_start: first byte of the samples.
         data_bytes: of samples that are there.
-        chunks: bodies of the other chunks before the samples, and after them where that is cheap to see: `bext`,
-            `guan`, `LIST`; at most 1 MiB each.
+        chunks: bodies of `bext`, `guan` and `LIST` before the samples; at most 1 MiB each.
         is_exact: the size of the samples is right.
         is_plain: so it is, in a RIFF file, and the tag says PCM: what any reader reads alike.
         note: what of the header was not believed; "" when nothing.
@@ -94,11 +96,8 @@ class WavHeader:
         """
         block = int.from_bytes(self.fmt[18:20], "big" if self.byte_order == ">" else "little") or _USUAL_BLOCK_FRAMES
         fact = self.fact_frames or 0
-        return (
-            fact
-            if not self.is_sample_by_sample and fact > 0 and n_decoded - 2 * block <= fact < n_decoded
-            else n_decoded
-        )
+        is_believed = fact > 0 and n_decoded - 2 * block <= fact < n_decoded
+        return fact if is_believed and not self.is_sample_by_sample else n_decoded
 
     @property
     def n_frames(self) -> int:
@@ -145,7 +144,7 @@ def read_wav_header(file: IO[bytes], size_bytes: int) -> WavHeader:
             promised = size64 if size64 is not None and size == _UNKNOWN_SIZE else size
             there, note = _bytes_there(file, promised, body, size_bytes, is_64_bit=size64 is not None)
             return _header(head, order, fmt, fact, body, there, chunks, note, is_exact=not note and promised == there)
-        kept = file.read(min(size, _MOST_CHUNK_BYTES)) if size <= _MOST_CHUNK_BYTES else b""
+        kept = file.read(size) if name in (b"ds64", b"fmt ", b"fact", *_TOLD) and size <= _MOST_CHUNK_BYTES else b""
         if name == b"ds64" and len(kept) >= 16:
             (size64,) = struct.unpack_from("<Q", kept, 8)
         elif name == b"fmt ":
@@ -154,7 +153,7 @@ def read_wav_header(file: IO[bytes], size_bytes: int) -> WavHeader:
                 raise Rejected(Reason.NO_CHANNELS, "the fmt chunk says 0 channels")
         elif name == b"fact" and len(kept) >= 4:
             (fact,) = struct.unpack_from(f"{order}I", kept)
-        elif kept:
+        elif name in _TOLD:
             chunks[name] = kept
         at = body + size + size % 2  # chunks are padded to an even size
     (riff_size,) = struct.unpack_from(f"{order}I", head.ljust(8, b"\0"), 4)
@@ -163,13 +162,19 @@ def read_wav_header(file: IO[bytes], size_bytes: int) -> WavHeader:
 
 
 def chunks_behind(file: IO[bytes], header: WavHeader, size_bytes: int) -> dict[bytes, bytes]:
-    """Return the bodies of chunks behind the samples: GUANO's `guan` is written there."""
+    """Return the bodies of `bext`, `guan` and `LIST` behind the samples: GUANO is written there.
+
+    To see whether there are any, a packed member must be unpacked to its end.
+    """
     found: dict[bytes, bytes] = {}
     at = header.data_start + header.data_bytes + header.data_bytes % 2
-    while at + 8 <= size_bytes and len(found) < _MOST_HEADER_CHUNKS:
+    for _ in range(_MOST_HEADER_CHUNKS):
         file.seek(at)
-        name, size = struct.unpack(f"{header.byte_order}4sI", file.read(8))
-        if size <= _MOST_CHUNK_BYTES:
+        chunk_head = file.read(8) if at + 8 <= size_bytes else b""
+        if len(chunk_head) < 8:
+            break
+        name, size = struct.unpack(f"{header.byte_order}4sI", chunk_head)
+        if name in _TOLD and size <= _MOST_CHUNK_BYTES:
             found[name] = file.read(size)
         at += 8 + size + size % 2
     return found
@@ -228,7 +233,7 @@ def _bytes_there(file: IO[bytes], promised: int, start: int, size_bytes: int, *,
             return there, f"the size of the samples counts the header ({promised} for {there} bytes)"
         raise Rejected(Reason.TRUNCATED, f"{there} of {promised} bytes of samples")
     if promised == 0 and there and not _is_chunks(file, start, size_bytes):
-        return there, "the header was never finished: read to the end of the file"
+        return there, NEVER_FINISHED
     if not is_64_bit and there >= _WRAPS_AT:
         wrapped = there if _means_to_the_end(promised) else promised + ((there - promised) & -_WRAPS_AT)
         return wrapped, "samples above 4 GiB, which the header cannot say" if wrapped != promised else ""

@@ -114,7 +114,7 @@ def tags(path, lake):
 
 
 def test_a_plain_tar_written_again_tells_which_members_are_others_although_size_and_time_are_not(tmp_path):
-    """Kept in a lake as it was before; members that begin as they did keep their tags, so that nothing is new."""
+    """Kept in a lake as it was before; members that begin and end as they did keep their tags: nothing is new."""
     path, lake = tmp_path / "week.tar", Lake.open(str(tmp_path / "lake"))
     path.write_bytes(tar_bytes(FILES))
     first = tags(path, lake)
@@ -129,7 +129,18 @@ def test_a_plain_tar_written_again_tells_which_members_are_others_although_size_
     assert again["fan/id_00/normal/03.wav"] not in (first["fan/id_00/normal/03.wav"], second["fan/id_00/normal/03.wav"])
 
 
-def test_what_was_taken_in_with_a_tag_of_its_beginning_is_found_where_it_lies_now(tmp_path):
+def test_of_a_plain_tar_written_again_a_member_that_only_ends_otherwise_is_another(tmp_path):
+    """A correction behind a silent beginning, say."""
+    path, lake = tmp_path / "week.tar", Lake.open(str(tmp_path / "lake"))
+    names = ("a.wav", "b.wav", "c.wav")
+    path.write_bytes(tar_bytes(dict.fromkeys(names, bytes(20_000))))
+    first = tags(path, lake)
+    path.write_bytes(tar_bytes({**dict.fromkeys(names, bytes(20_000)), "b.wav": bytes(19_000) + b"\xff" * 1000}))
+    second = tags(path, lake)
+    assert {name for name in names if first[name] != second[name]} == {"b.wav"}
+
+
+def test_what_was_taken_in_with_a_tag_of_its_ends_is_found_where_it_lies_now(tmp_path):
     path, lake = tmp_path / "week.tar", Lake.open(str(tmp_path / "lake"))
     path.write_bytes(tar_bytes(FILES))
     tags(path, lake)

@@ -8,7 +8,7 @@ import pytest
 from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import ManifestFile, Member
-from humwatch.tasks.ingest.manifest import ManifestFindings, findings_of, read_facts
+from humwatch.tasks.ingest.manifest import ManifestFindings, findings_of, misfits_of, read_facts
 from humwatch.tasks.ingest.manifest_rows import read_manifest
 from humwatch.tasks.ingest.name_rules import DEFAULT_RULES
 
@@ -158,7 +158,6 @@ ROW = ["a/b.wav", "P7", "NG", "Kim", "21,5"]
 def test_dialects(text):
     manifest = read_manifest(text, "m.csv")
     assert manifest.rows == {"a/b.wav": SAID}
-    assert manifest.other_columns == ("Operator", "Oil temp (°C)")
 
 
 @pytest.mark.parametrize(
@@ -270,8 +269,8 @@ def uses_of(text, *paths, prefix="fan.zip/"):
 def test_all_fits():
     uses = uses_of("path,label,operator\n0.wav,ok,Kim\n", "fan.zip/x/0.wav")
     (found,) = findings_of(uses)
-    assert found == ManifestFindings("file:///m.csv", 1, 1, (), 0, (), ("operator",))
-    assert (found.sentences, found.fits_nothing) == ((), False)
+    assert found == ManifestFindings("file:///m.csv", 1, 1, (), ())
+    assert not found.fits_nothing
 
 
 def test_rows_without_a_recording_and_recordings_without_a_row():
@@ -280,33 +279,32 @@ def test_rows_without_a_recording_and_recordings_without_a_row():
     (found,) = findings_of(uses)
     assert (found.rows, found.matched) == (7, 1)
     assert found.rows_without_file == (*(f"gone/{index}.wav" for index in range(5)), "twice/0.wav")
-    assert (found.files_without_row, found.examples_without_row) == (2, ("fan.zip/new.wav", "fan.zip/x/0.wav"))
-    assert found.sentences == (
-        "file:///m.csv: 6 of 7 rows name no recording that is there: gone/0.wav, gone/1.wav, gone/2.wav, ...",
-        "file:///m.csv: no row for 2 recordings: fan.zip/new.wav, fan.zip/x/0.wav",
-    )
+    assert found.files_without_row == ("fan.zip/new.wav", "fan.zip/x/0.wav")
     assert not found.fits_nothing
 
 
 def test_rows_of_which_it_is_not_clear_what_they_name_are_not_without_a_recording():
     uses = uses_of("path,label\n0.wav,ok\na.wav,ok\na.wav,ng\n", "fan.zip/x/0.wav", "fan.zip/y/0.wav", "fan.zip/a.wav")
     (found,) = findings_of(uses)
-    assert (found.rows, found.matched, found.files_without_row) == (2, 2, 0)
+    assert (found.rows, found.matched, found.files_without_row) == (2, 2, ())
 
 
 def test_a_manifest_of_which_nothing_fits():
     uses = uses_of("path,label\na.mp3,ok\nb.mp3,ok\n", "fan.zip/a.wav")
     (found,) = findings_of(uses)
     assert found.fits_nothing
+    ((where, error),) = misfits_of([found])
+    assert where == "file:///m.csv"
+    assert str(error) == "file:///m.csv: none of 2 rows names a recording that is there: a.mp3, b.mp3"
     (empty,) = findings_of(uses_of("path,label\n", "fan.zip/a.wav"))
     assert not empty.fits_nothing
-    assert empty.files_without_row == 1
+    assert empty.files_without_row == ("fan.zip/a.wav",)
 
 
 def test_what_another_manifest_names_is_not_without_a_row():
     manifests = [ManifestFile("a", "in/", "path,site\nx/0.wav,oslo\n"), ManifestFile("b", "in/y/", "path\n1.wav\n")]
     _, uses = read_facts(members("in/x/0.wav", "in/y/1.wav"), manifests, DEFAULT_RULES)
-    assert [found.sentences for found in findings_of(uses)] == [(), ()]
+    assert [(found.rows_without_file, found.files_without_row) for found in findings_of(uses)] == [((), ())] * 2
 
 
 def test_a_manifest_beside_several_archives_fits_all_of_them_together():
@@ -319,12 +317,12 @@ def test_a_manifest_beside_several_archives_fits_all_of_them_together():
     assert (pump.rows, pump.matched, pump.rows_without_file) == (2, 1, ("1.wav",))
     (both,) = findings_of([*of_fan, *of_pump])
     assert (both.rows, both.matched, both.rows_without_file) == (4, 3, ("fan.zip/lost.wav",))
-    assert (both.files_without_row, both.examples_without_row) == (1, ("pump.zip/2.wav",))
+    assert both.files_without_row == ("pump.zip/2.wav",)
 
 
 def test_a_manifest_beside_one_recording_is_not_about_that_alone():
     (found,) = findings_of(uses_of("path,label\n0.wav,ok\n1.wav,ok\n", "0.wav", prefix=""))
-    assert (found.rows, found.matched, found.sentences) == (1, 1, ())
+    assert (found.rows, found.matched, found.rows_without_file, found.files_without_row) == (1, 1, (), ())
 
 
 @pytest.mark.parametrize("column", ["machine_id", "machine_type"])

@@ -28,7 +28,7 @@ from humwatch.tasks.plan.catalog import (
 from humwatch.tasks.plan.labels import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 from humwatch.tasks.spectrograms.task import compute_spectrograms
 
 KEY = "logmel-64-1024-512-000000"
@@ -71,8 +71,9 @@ def add(lake, rows, facts=None, *, machine_type="fan", batch="all", ingested_at=
 
 def load(lake, key=KEY, batches=None, **health):
     limits = HealthSettings(**health)
-    unfinished = unfinished_parts(lake, key, load_history(lake, key, limits, window_frames=64), batches)
-    return catalog_of(lake, load_history(lake, key, limits, 64, unfinished), batches)
+    known = load_history(lake, key, limits, SpectrogramSettings(), 64)
+    unfinished = unfinished_parts(lake, key, known, batches)
+    return catalog_of(lake, load_history(lake, key, limits, SpectrogramSettings(), 64, unfinished), batches)
 
 
 def verdicts(catalog):

@@ -13,7 +13,7 @@ from humwatch.storage.parts import create_part
 from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.plan.catalog import current_recordings, load_history
 from humwatch.tasks.plan.labels import apply_labels, import_labels, read_log
-from humwatch.tasks.settings import HealthSettings
+from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
 NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
 
@@ -62,7 +62,7 @@ def imported(lake, text):
 
 def labels(lake):
     """The labels of the catalog, those that are not null."""
-    found = load_history(lake, "no-key", HealthSettings(), 64).rows
+    found = load_history(lake, "no-key", HealthSettings(), SpectrogramSettings(), 64).rows
     given = found[found["label"].notna()]
     return dict(zip(given["recording_id"], given["label"], strict=True))
 

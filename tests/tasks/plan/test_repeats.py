@@ -84,6 +84,12 @@ def test_a_copy_of_a_training_recording_among_the_test_recordings_is_a_leak():
     assert suspicions(rows[2:], rows) == []
 
 
+def test_a_stuck_recorder_is_told_as_a_fault_of_its_sensor():
+    rows = table({}, *[{"reason": "repeated"}] * 11, {"sound_hash": "1"})
+    told = "11 recordings left out with the samples of another: a sensor fault (a stuck recorder), or copies"
+    assert suspicions(rows, rows) == [(Machine("fan", "id_00"), told)]
+
+
 def test_labels_that_contradict_each_other_and_machines_with_the_same_sound():
     rows = table(
         {"label": "normal"}, {"label": "abnormal", "reason": "repeated"}, {"label": "normal", "sound_hash": "1"},
@@ -91,7 +97,9 @@ def test_labels_that_contradict_each_other_and_machines_with_the_same_sound():
         {"machine_id": "id_02", "sound_hash": "2", "condition": "6_dB"},
         {"machine_id": "id_04", "sound_hash": "1", "reason": "silent"},
     )  # fmt: skip
+    repeated = "1 recording left out with the samples of another: a sensor fault (a stuck recorder), or copies"
     assert suspicions(rows, rows) == [
+        (Machine("fan", "id_00"), repeated),
         (Machine("fan", "id_00"), "2 recordings have the same samples and different labels"),
         (Machine("fan", "id_00"), "2 recordings have the same samples as recordings of fan id_02"),
         (Machine("fan", "id_02"), "1 recordings have the same samples as recordings of fan id_00"),

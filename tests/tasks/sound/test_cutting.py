@@ -194,7 +194,9 @@ def test_a_header_says_what_decoding_gives(container, subtype):
 def test_a_header_has_the_chunks_before_and_behind_the_samples():
     data = encode(seconds=0.01)
     data = data[:36] + b"bext" + struct.pack("<I", 4) + b"time" + data[36:] + b"guan" + struct.pack("<I", 3) + b"GUA\0"
-    assert read_header(io.BytesIO(data), len(data)).chunks == {b"bext": b"time", b"guan": b"GUA"}
+    data += b"cue " + struct.pack("<I", 4) + b"mark"
+    assert read_header(io.BytesIO(data), len(data), with_chunks=True).chunks == {b"bext": b"time", b"guan": b"GUA"}
+    assert read_header(io.BytesIO(data), len(data)).chunks == {}
 
 
 def test_two_mp3s_joined_are_not_taken_for_the_first_of_them():

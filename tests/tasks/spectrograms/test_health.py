@@ -141,10 +141,15 @@ def facts(*rows, **common):
         "recorded_at": pd.NaT,
         "batch": "all",
         "sound_hash": None,
+        "share_of_file": None,
         "reason": None,
     }
     rows = [{"recording_id": f"{index:02d}", **row} for index, row in enumerate(rows)]
     return pd.DataFrame([healthy | common | row for row in rows])
+
+
+def judged(table, health=SETTINGS, spectrogram=SpectrogramSettings()):  # noqa: B008 - frozen
+    return judge(table, health, spectrogram)
 
 
 SILENT = {"rms_dbfs": -200.0, "peak_dbfs": -200.0, "dead_channel": True}
@@ -181,22 +186,22 @@ UNDECODED = {
     ],
 )
 def test_one_bad_recording_among_good_ones(row, reason):
-    verdicts = judge(facts({}, row, {}, {}), SETTINGS)
+    verdicts = judged(facts({}, row, {}, {}))
     assert verdicts.tolist() == [None, reason, None, None]
 
 
 def test_measured_silence_and_constant_are_told_apart():
     measured = [vars(health_of(signal)) for signal in (np.zeros(100), np.full(100, 0.2), np.full(100, 1e-5))]
-    verdicts = judge(facts(*measured), SETTINGS)
+    verdicts = judged(facts(*measured))
     assert verdicts.tolist() == [Reason.SILENT, Reason.DEAD_CHANNEL, Reason.DEAD_CHANNEL]
 
 
 def test_limits_come_from_the_settings():
     table = facts({}, {}, {"duration_s": 10.2, "rms_dbfs": -30.0, "clipped_fraction": 0.02})
-    assert judge(table, SETTINGS).tolist() == [None, None, None]
-    assert judge(table, HealthSettings(duration_tolerance=0.01))[2] == Reason.WRONG_LENGTH
-    assert judge(table, HealthSettings(silent_rms_dbfs=-25))[2] == Reason.SILENT
-    assert judge(table, HealthSettings(max_clipped_fraction=0.01))[2] == Reason.CLIPPED
+    assert judged(table).tolist() == [None, None, None]
+    assert judged(table, HealthSettings(duration_tolerance=0.01))[2] == Reason.WRONG_LENGTH
+    assert judged(table, HealthSettings(silent_rms_dbfs=-25))[2] == Reason.SILENT
+    assert judged(table, HealthSettings(max_clipped_fraction=0.01))[2] == Reason.CLIPPED
 
 
 def test_the_median_is_each_machines_own():
@@ -207,31 +212,31 @@ def test_the_median_is_each_machines_own():
         *[{"machine_id": "a", "machine_type": "pump", "duration_s": 2.0}] * 3,
         {"machine_id": "a", "site": "x", "duration_s": 10.0},
     )
-    assert judge(table, SETTINGS).tolist() == [None] * 12 + [Reason.WRONG_LENGTH]
+    assert judged(table).tolist() == [None] * 12 + [Reason.WRONG_LENGTH]
 
 
 def test_a_band_that_is_not_the_machines_is_told():
     table = facts(*[{"sample_rate_hz": 16_000}] * 2, {"sample_rate_hz": 8_000}, {"sample_rate_hz": 48_000})
-    assert judge(table, SETTINGS).tolist() == [None, None, Reason.OTHER_BAND, None]
+    assert judged(table).tolist() == [None, None, Reason.OTHER_BAND, None]
     low = SpectrogramSettings(fmax_hz=3_500)
-    assert judge(table, SETTINGS, low).tolist() == [None] * 4
+    assert judged(table, SETTINGS, low).tolist() == [None] * 4
     mostly_low = facts(*[{"sample_rate_hz": 8_000}] * 2, {"sample_rate_hz": 16_000})
-    assert judge(mostly_low, SETTINGS).tolist() == [None, None, Reason.OTHER_BAND]
+    assert judged(mostly_low).tolist() == [None, None, Reason.OTHER_BAND]
     other_machine = facts({"sample_rate_hz": 8_000}, {"sample_rate_hz": 16_000, "machine_id": "b"})
-    assert judge(other_machine, SETTINGS).tolist() == [None, None]
+    assert judged(other_machine).tolist() == [None, None]
     as_many = facts({"sample_rate_hz": 8_000}, {"sample_rate_hz": 16_000})
-    assert judge(as_many, SETTINGS).tolist() == [Reason.OTHER_BAND, None]
+    assert judged(as_many).tolist() == [Reason.OTHER_BAND, None]
 
 
 def test_recordings_rejected_otherwise_do_not_move_the_median():
     table = facts(*[{"duration_s": 1.0} | SILENT] * 5, *[{"duration_s": 10.0}] * 3)
-    assert judge(table, SETTINGS).tolist() == [Reason.SILENT] * 5 + [None] * 3
+    assert judged(table).tolist() == [Reason.SILENT] * 5 + [None] * 3
 
 
 @pytest.mark.parametrize("null", [None, np.nan, pd.NA])
 def test_null_sites_are_one_site(null):
     table = facts({"site": None}, {"site": null}, {"site": None, "duration_s": 5.0})
-    assert judge(table, SETTINGS).tolist() == [None, None, Reason.WRONG_LENGTH]
+    assert judged(table).tolist() == [None, None, Reason.WRONG_LENGTH]
 
 
 def test_order_and_index_do_not_matter():
@@ -240,22 +245,22 @@ def test_order_and_index_do_not_matter():
         {"machine_id": f"m{rng.integers(3)}", "duration_s": float(rng.choice([5.0, 10.0, 11.0]))} for _ in range(60)
     ]
     table = facts(*rows, SILENT, UNDECODED | {"reason": "not_audio"})
-    expected = judge(table, SETTINGS)
+    expected = judged(table)
     assert expected.notna().sum() > 5
     shuffled = table.sample(frac=1, random_state=1)
-    pd.testing.assert_series_equal(judge(shuffled, SETTINGS).sort_index(), expected)
+    pd.testing.assert_series_equal(judged(shuffled).sort_index(), expected)
     table.index = [0] * len(table)
-    assert judge(table, SETTINGS).tolist() == expected.tolist()
+    assert judged(table).tolist() == expected.tolist()
 
 
 def test_empty_and_parquet_like_tables():
     table = facts({}, SILENT, UNDECODED | {"reason": "not_audio"})
-    assert judge(table.iloc[:0], SETTINGS).tolist() == []
+    assert judged(table.iloc[:0]).tolist() == []
     for nullable in (table.convert_dtypes(), table.convert_dtypes(dtype_backend="pyarrow")):
-        assert judge(nullable, SETTINGS).tolist() == [None, "silent", "not_audio"]
+        assert judged(nullable).tolist() == [None, "silent", "not_audio"]
     only_undecoded = facts(UNDECODED | {"reason": "empty_file"})
     before = only_undecoded.copy()
-    assert judge(only_undecoded, SETTINGS).tolist() == ["empty_file"]
+    assert judged(only_undecoded).tolist() == ["empty_file"]
     pd.testing.assert_frame_equal(only_undecoded, before)
 
 
@@ -270,9 +275,9 @@ def test_a_number_of_channels_is_usual_where_most_of_a_machine_that_are_fit_have
     )
     tie = [Reason.OTHER_CHANNELS, None, None, Reason.OTHER_CHANNELS]
     expected = [None] * 3 + [Reason.SILENT] * 4 + [Reason.OTHER_CHANNELS] + [None] * 2 + tie + [Reason.CORRUPT]
-    assert judge(table, SETTINGS).tolist() == expected
+    assert judged(table).tolist() == expected
     shuffled = table.sample(frac=1, random_state=1)
-    assert judge(shuffled, SETTINGS).sort_index().tolist() == expected
+    assert judged(shuffled).sort_index().tolist() == expected
 
 
 def test_of_several_channels_the_worst_is_told():
