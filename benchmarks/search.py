@@ -31,7 +31,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from multiprocessing import get_context
 from typing import Any, Literal, TypeAlias, get_args
@@ -206,19 +206,24 @@ def embedded(
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of one representation in a round: of all recordings and twins, and the sorted ones a fusion scales by."""
+    """Scores of one representation in a round, and the sorted ones a fusion scales by.
+
+    `scores` are (fit, recording): of all recordings and twins, by each fit of the model.
+    """
 
     scores: np.ndarray
     reference: np.ndarray
 
 
-def round_scores(normals: Normals, values: np.ndarray, fit: FitSettings, n_folds: int = 2) -> list[Scored]:
+def round_scores(normals: Normals, values: np.ndarray, fit: FitSettings, n_folds: int = 5) -> list[Scored]:
     """The scores of all recordings and twins in every round; what is not fused needs no folds, so only one."""
     found = []
     for each in normals.rounds:
         folds = make_folds([None] * len(each.train), n_folds, 0)
         fitted = fit_machine_model(fit.detectors[0], [values[each.train]], fit, 0, folds)
-        found.append(Scored(fitted.model.recording_scores([values]), np.sort(fitted.calibration_scores)))
+        alone = (replace(fitted.model, members=(member,)) for member in fitted.model.members)
+        scores = np.stack([each.recording_scores([values]) for each in alone])
+        found.append(Scored(scores, np.sort(fitted.calibration_scores)))
     return found
 
 
@@ -226,7 +231,8 @@ def fuse(parts: Sequence[Scored], fusion: Fusion) -> np.ndarray:
     """One score from those of several representations, as a machine's model makes it."""
     references = tuple(part.reference for part in parts)
     model = MachineModel((), references, "recording", 0, fusion, "mean", 1)
-    return model.combine([part.scores[:, None] for part in parts])[1]
+    members = zip(*(part.scores for part in parts), strict=True)
+    return np.mean([model.combine([each[:, None] for each in member])[1] for member in members], axis=0)
 
 
 def criterion(normals: Normals, scores: Sequence[np.ndarray]) -> float:

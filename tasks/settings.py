@@ -270,6 +270,14 @@ class RetrainSettings(Section):
     confidence: float = Field(default=0.95, gt=0, lt=1, description="Level of the gate's Clopper-Pearson interval.")
 
 
+class MachineAlarmSettings(Section):
+    """Rates of the machines that a pattern fits, in place of the fleet's."""
+
+    match: str = Field(description="Pattern (`*` and `?`) on TYPE/ID, with a site SITE/TYPE/ID.")
+    false_alarm_rate: float | None = Field(default=None, gt=0, le=0.1, description="As of the fleet; unset: the same.")
+    attention_rate: float | None = Field(default=None, gt=0, le=0.5, description="As of the fleet; unset: the same.")
+
+
 class AlarmSettings(Section):
     """When a machine is called to attention, and when it is an alarm."""
 
@@ -277,10 +285,17 @@ class AlarmSettings(Section):
         default=0.001, gt=0, le=0.1,
         description="Expected share of the machine-nights of normal machines on which an alarm is raised.",
     )  # fmt: skip
+    false_alarms_per_year: float | None = Field(
+        default=None, gt=0,
+        description="Expected false alarms of the whole fleet in a year of nights, in place of `false_alarm_rate`.",
+    )  # fmt: skip
     attention_rate: float = Field(
         default=0.01, gt=0, le=0.5,
         description="Expected share of the machine-nights of normal machines without an alarm that are in attention.",
     )  # fmt: skip
+    machines: tuple[MachineAlarmSettings, ...] = Field(
+        default=(), description="Rates of single machines or types; the first whose pattern fits counts."
+    )
     clear_nights: int = Field(default=3, ge=1, description="Nights in a row below attention that clear an alarm.")
     level_jump_db: float = Field(
         default=12.0, gt=0,
@@ -288,8 +303,12 @@ class AlarmSettings(Section):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _attention_comes_first(self) -> AlarmSettings:
-        if self.attention_rate < self.false_alarm_rate:
+    def _rates_fit(self) -> AlarmSettings:
+        if self.false_alarms_per_year is not None and self.false_alarm_rate != 0.001:
+            raise ValueError("set one of false_alarm_rate and false_alarms_per_year")
+        rates = [(self.false_alarm_rate, self.attention_rate)]
+        rates += [(one.false_alarm_rate or rates[0][0], one.attention_rate or rates[0][1]) for one in self.machines]
+        if any(attention < false_alarm for false_alarm, attention in rates):
             raise ValueError("attention_rate must not be below false_alarm_rate")
         return self
 

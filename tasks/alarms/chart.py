@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights
+from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights
 
 ALLOWANCE = 0.5
 GUARD_NIGHTS = 7
 
-Bools = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 
 
@@ -92,7 +91,7 @@ class Charts:
         Args:
             finite: machines that the night said something of; the others stay as they are.
             night: its index.
-            levels: of alarm and attention; NaN where the rate is not supported: nothing is raised there.
+            levels: of alarm and attention; NaN or infinite where no level keeps the rate: nothing is raised there.
             striking: machines of which this night alone deserves attention.
             clear_nights: nights in a row without attention that clear an alarm.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, timedelta
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,18 +16,22 @@ from humwatch.tasks.alarms.night_scores import night_score
 from humwatch.tasks.alarms.sensors import unhealthy
 from humwatch.tasks.detectors.calibration import p_values
 from humwatch.tasks.plan.catalog import MACHINE, by_machine
-from humwatch.tasks.settings import AlarmSettings
+from humwatch.tasks.settings import AlarmSettings, FitSettings
 
 Passports: TypeAlias = Mapping[tuple[Machine, str], Passport]
 """By machine and version of its model."""
 
-# The same whether the night is judged before there is a model or after it was trained on the night.
-_NO_MODEL = "no model yet that was not trained on this night: its commissioning lasts, or holds too few recordings"
+_NO_MODEL = "no model yet that was not trained on this night"
 _UNSCORED = "none of its recordings has a score with a p-value"
 
 
 def night_facts(
-    night: str, recordings: pd.DataFrame, scores: pd.DataFrame, passports: Passports, settings: AlarmSettings
+    night: str,
+    recordings: pd.DataFrame,
+    scores: pd.DataFrame,
+    passports: Passports,
+    settings: AlarmSettings,
+    fit: FitSettings,
 ) -> pd.DataFrame:
     """Return one row for every machine heard up to the night: the columns of `MACHINE_NIGHTS` known now.
 
@@ -38,6 +43,7 @@ def night_facts(
         scores: the night's, columns of `humwatch.storage.tables.SCORES`, of one variant.
         passports: of every model that made them.
         settings: when a level is a jump.
+        fit: how long machines are commissioned.
     """
     known = by_machine(recordings[recordings["batch"] <= night])
     heard, scored = by_machine(recordings[recordings["batch"] == night]), by_machine(scores)
@@ -49,9 +55,9 @@ def night_facts(
                            strict=True)),
                 "night": night,
                 **_facts(machine, heard.get(machine, recordings[:0]), scored.get(machine, scores[:0]), passports,
-                         rms_dbfs, settings),
+                         rms_dbfs, settings, commissioning(night, until_now, fit)),
             }
-            for machine in known
+            for machine, until_now in known.items()
         ]
     )  # fmt: skip
 
@@ -63,6 +69,7 @@ def _facts(
     passports: Passports,
     rms_dbfs: pd.Series[float],
     settings: AlarmSettings,
+    without_model: str,
 ) -> dict[str, Any]:
     heard_first = scores[~scores["in_training"].astype(bool)]
     judged = heard_first[heard_first["p_value"].notna()]
@@ -90,13 +97,40 @@ def _facts(
     if broken := unhealthy(len(recordings), rejected, repeated, level, usual_rms_dbfs, settings.level_jump_db):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
-        return facts | {"state": "no_model", "reason": _NO_MODEL}
+        return facts | {"state": "learning", "reason": without_model}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
     # among all, as the reference nights are: the p-values of the table are cautious where there are domains
     calibration = np.array(passport.calibration_scores, dtype=np.float64)
     ranked = p_values(judged["score"].to_numpy(np.float64), calibration)
     return facts | {"night_score": night_score(ranked, len(calibration))}
+
+
+def commissioning(night: str, recordings: pd.DataFrame, fit: FitSettings) -> str:
+    """Return how far a machine without a model is, and the night from which it can be judged.
+
+    The same whether the night is judged before there is a model or after it was trained on the night.
+
+    Args:
+        night: its date.
+        recordings: of the machine until then.
+        fit: how long it is commissioned.
+    """
+    if fit.training != "assumed_normal":
+        return _NO_MODEL
+    taken = recordings[recordings["status"].eq("accepted") & recordings["label"].ne("abnormal")]
+    tonight = date.fromisoformat(night)
+    if fit.commissioning_from or fit.commissioning_until:
+        last = fit.commissioning_until or tonight
+        so_far = f"nights until {last.isoformat()} are learned as normal"
+    else:
+        n_nights = min(taken["batch"].nunique(), fit.commissioning_nights)
+        last = tonight + timedelta(days=fit.commissioning_nights - n_nights)
+        so_far = f"{n_nights} of {fit.commissioning_nights} nights"
+    wanted = fit.min_training_recordings
+    so_far = f"learning: {so_far}, {min(len(taken), wanted)} of {wanted} recordings"
+    begins = max(last, tonight) + timedelta(days=1)
+    return f"{so_far}; judged from {begins.isoformat()} on if every night has some"
 
 
 def label_of(labels: pd.Series[str]) -> str | None:

@@ -51,14 +51,17 @@ class FleetNights:
         """Return the rows of one night, without backbone, detector and seed."""
         table = self.facts[self.facts["night"] == night]
         code = self._code[table.index]
-        alarm, attention = verdict.alarm[code], verdict.attention[code]
-        charted = np.where(alarm, "alarm", np.where(attention, "attention", "normal"))
+        can_alarm = np.isfinite(verdict.level_alarm[code])
+        charted = np.where(can_alarm, "normal", "learning")  # what cannot be called an alarm is not called normal
+        charted = np.where(verdict.attention[code], "attention", charted)
+        charted = np.where(verdict.alarm[code], "alarm", charted)
         known = table["state"].notna()
         return table.assign(
             **{
                 name: getattr(verdict, name)[code]
                 for name in ("reference_nights", "fleet_effect", "statistic", "p_value", "evidence",
-                             "level_attention", "level_alarm", "new_alarm")
+                             "level_attention", "level_alarm", "false_alarm_rate", "rate_low", "rate_high",
+                             "nights_to_alarm", "new_alarm")
             },
             alarm_since=_taken(verdict.alarm_since, code),
             onset=_taken(verdict.onset, code),
@@ -75,7 +78,8 @@ class FleetNights:
             if np.isfinite(scores[index]):
                 models[index] = model_name(self.machines[index], version)
         labels = np.array([self._labels.get((night, machine)) for machine in self.machines], dtype=object)
-        return Night(night, scores, recordings, models, labels == "normal", labels == "abnormal")
+        known = np.isin(np.arange(size), code)
+        return Night(night, scores, recordings, models, labels == "normal", labels == "abnormal", known)
 
 
 def model_name(machine: Machine, version: str) -> str:

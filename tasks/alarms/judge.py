@@ -57,8 +57,11 @@ class _Judge:
             {(machine_of(values), version) for table in scores.values()
              for *values, version in table[[*MACHINE, "model_version"]].drop_duplicates().itertuples(index=False)}
         )  # fmt: skip
-        settings = self.run.settings.alarms
-        fresh = {night: night_facts(night, self._dated, table, passports, settings) for night, table in scores.items()}
+        settings = self.run.settings
+        fresh = {
+            night: night_facts(night, self._dated, table, passports, settings.alarms, settings.fit)
+            for night, table in scores.items()
+        }
         paths = self._names(key, kept, fresh)
         if all(kept.get(night) == paths[night] for night in fresh):
             return []
@@ -137,7 +140,8 @@ class _Judge:
             model_name(*model): calibration_of(every[model], abnormal.get(model[0], set())) for model in models
         }
         types = [machine.machine_type for machine in fleet.machines]
-        return replay(types, fleet.as_nights(), calibrations, self.run.settings.alarms)
+        names = ["/".join(filter(None, (each.site, each.machine_type, each.machine_id))) for each in fleet.machines]
+        return replay(types, names, fleet.as_nights(), calibrations, self.run.settings.alarms)
 
     def _keep(self, path: str, rows: pd.DataFrame) -> None:
         rows = rows.assign(backbone=self.variant.backbone, detector=self.variant.detector, seed=self.variant.seed)

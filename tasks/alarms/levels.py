@@ -1,62 +1,133 @@
-"""The levels of evidence that keep a stated rate, found by watching simulated normal machines.
+"""The levels of evidence that keep a stated rate, found by watching simulated fleets of normal machines.
 
 Evidence grows with a machine's age and with luck in its reference nights, so no one level keeps one rate (for charts
 with estimated parameters: Jones, Champ & Rigdon, "The run length distribution of the CUSUM with estimated parameters",
-Technometrics 46, 2004). So the level is a function of age: on each night, that which a share `false_alarm_rate` of the
-simulated machines without an alarm exceeds (dynamic probability control limits; Shen, Zou, Jiang & Tsui,
+Technometrics 46, 2004). So the level is a function of age: on each night, that which at most a share `false_alarm_rate`
+of the simulated machines without an alarm reaches (dynamic probability control limits; Shen, Zou, Jiang & Tsui,
 "Monitoring Poisson count data with probability control limits when sample sizes are time varying", Naval Research
 Logistics 60, 2013). The machines go through the very code of the real ones: as many reference nights, the same guard,
-the same ranks. Their night scores are normal; ranks among the fleet's own nights make those of real machines so. They
-follow each other with the autocorrelation of the fleet's nights (AR(1); without that a CUSUM cries wolf: Johnson &
+and ranks among as many commissioning nights, drawn anew for each simulated fleet. So p-values are as coarse as the real
+ones, and the luck of that draw is in the rate. A rate far below the smallest p-value is kept all the same: by several
+such nights in a row. Their night scores are normal; ranks among the fleet's own nights make those of real machines so.
+They follow each other with the autocorrelation of the fleet's nights (AR(1); without that a CUSUM cries wolf: Johnson &
 Bagshaw, "The effect of serial correlation on the performance of CUSUM tests", Technometrics 16, 1974).
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import gamma
 
-from humwatch.tasks.alarms.chart import Bools, Charts, Ints
-from humwatch.tasks.alarms.null import Null, normal_scores
-from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights, leave_one_out
-from humwatch.tasks.settings import AlarmSettings
+from humwatch.tasks.alarms.chart import ALLOWANCE, Charts, Ints
+from humwatch.tasks.alarms.null import normal_scores
+from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights, leave_one_out
 
 HORIZON_NIGHTS = 100
 """Age from which the levels stay as they are."""
+MIN_REFERENCE_NIGHTS = 5
 _SETTLED_NIGHTS = 20
 _EXCEEDING = 16  # simulated machines above the level of a night: its rate is known to a quarter
-_FEWEST = 4_000
-MIN_REFERENCE_NIGHTS = 5
+_FEWEST, _MOST = 4_000, 400_000
 # Counts of reference nights for which levels are made; fewer nights need higher levels, so others are rounded down.
 _COUNTS = (5, 6, 7, 8, 10, 12, 14, 17, 21, 28, 40, 60)
+_FINE_NIGHTS = 60  # so few nights of a null are simulated exactly, more to a twentieth
+_MOST_NULL_NIGHTS = 20_000
+_APART = 64.0  # statistics lie between -9 and 38
 _SEED = 20_250_101
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Expected shares of the machine-nights of normal machines without an alarm.
+
+    Attributes:
+        false_alarm: on which an alarm is raised.
+        attention: that are in attention.
+    """
+
+    false_alarm: float
+    attention: float
+
+
+@dataclass(frozen=True)
 class Levels:
-    """Levels by age: float64 (HORIZON_NIGHTS,), element i for the night of age i + 1."""
+    """Levels by age: float64 (HORIZON_NIGHTS,), element i for the night of age i + 1; inf where none keeps the rate.
+
+    Attributes:
+        alarm, attention: of evidence.
+        largest_step: most that one night adds to the evidence.
+        rate_low, rate_high: nine fleets in ten have a rate of false alarms between these; others had more or less luck
+            with their commissioning nights.
+    """
 
     alarm: Floats
     attention: Floats
+    largest_step: float
+    rate_low: float
+    rate_high: float
 
     def at(self, age: Ints) -> tuple[Floats, Floats]:
         """Return alarm and attention level for each age, 1 and more."""
         index = np.clip(age, 1, HORIZON_NIGHTS) - 1
         return self.alarm[index], self.attention[index]
 
+    @property
+    def first_age(self) -> int | None:
+        """The first age at which an alarm can be raised, None for none."""
+        finite = np.isfinite(self.alarm)
+        return int(np.argmax(finite)) + 1 if finite.any() else None
 
-def levels(reference_nights: int, autocorrelation: float, settings: AlarmSettings) -> Levels:
-    """Return the levels for machines that began with so many reference nights, at least MIN_REFERENCE_NIGHTS."""
+    def nights_to_alarm(self, age: int) -> int | None:
+        """Return how many nights of the largest evidence in a row, the first at this age, raise an alarm.
+
+        None where no number does.
+        """
+        if self.largest_step <= 0:
+            return None
+        nights = np.arange(1, HORIZON_NIGHTS + 1)
+        reached = nights * self.largest_step >= self.at(age + nights - 1)[0] - 1e-9
+        return int(np.argmax(reached)) + 1 if reached.any() else None
+
+
+def levels(reference_nights: int, null_nights: int, autocorrelation: float, rates: Rates, clear_nights: int) -> Levels:
+    """Return the levels of a fleet.
+
+    Args:
+        reference_nights: with which its machines began, at least MIN_REFERENCE_NIGHTS.
+        null_nights: commissioning nights of all machines among which a night is ranked.
+        autocorrelation: of nights of one machine that follow each other.
+        rates: to keep.
+        clear_nights: see `humwatch.tasks.settings.AlarmSettings`.
+    """
     count = max(each for each in _COUNTS if each <= max(reference_nights, MIN_REFERENCE_NIGHTS))
-    return _simulated(count, round(20 * autocorrelation) / 20, settings)
+    return _simulated(count, _rounded(null_nights), round(20 * autocorrelation) / 20, rates, clear_nights)
+
+
+def striking(p_values: Floats, attention_rate: Floats | float, null_nights: Ints | int) -> Bools:
+    """Return which nights deserve attention by themselves: half of the attention that normal machines get is theirs.
+
+    None do where no p-value is that small; all attention is by evidence there.
+    """
+    return np.nan_to_num(p_values, nan=1.0) <= _single_rate(attention_rate, null_nights)
+
+
+def _single_rate(attention_rate: Floats | float, null_nights: Ints | int) -> Floats:
+    """Return the largest p-value of a night that deserves attention by itself, 0 for none."""
+    half = np.asarray(attention_rate) / 2
+    return np.where(half * (np.asarray(null_nights) + 1) >= 1, half, 0.0)
 
 
 @functools.lru_cache(maxsize=256)
-def _simulated(count: int, autocorrelation: float, settings: AlarmSettings) -> Levels:
+def _simulated(count: int, null_nights: int, autocorrelation: float, rates: Rates, clear_nights: int) -> Levels:
     generator = np.random.default_rng(_SEED)
-    size = max(_FEWEST, round(_EXCEEDING / settings.false_alarm_rate))
+    per_fleet = math.ceil(null_nights / count)
+    wanted = min(max(_FEWEST, round(_EXCEEDING / rates.false_alarm)), _MOST)
+    n_fleets = max(4, math.ceil(wanted / per_fleet))
+    size = n_fleets * per_fleet
     step = np.sqrt(1 - autocorrelation**2)
     last = generator.normal(size=size)
 
@@ -66,30 +137,70 @@ def _simulated(count: int, autocorrelation: float, settings: AlarmSettings) -> L
         return last
 
     commissioning = np.stack([one_night() for _ in range(count)], axis=1)
-    null = Null.of(leave_one_out(commissioning))
+    ranked = _RankedByFleet(leave_one_out(commissioning).reshape(n_fleets, -1)[:, :null_nights], per_fleet)
     charts = Charts.begin(ReferenceNights.of(commissioning))
-    levels = Levels(np.empty(HORIZON_NIGHTS), np.empty(HORIZON_NIGHTS))
+    alarm, attention = np.empty(HORIZON_NIGHTS), np.empty(HORIZON_NIGHTS)
+    by_evidence = rates.attention - float(_single_rate(rates.attention, null_nights))
+    raised = np.zeros((2, n_fleets))
     for night in range(HORIZON_NIGHTS):
         scores = one_night()
-        p_values = null.p_values(charts.reference.statistic(scores))
-        charts.accumulate(normal_scores(p_values, len(null.statistics)), night)
+        p_values = ranked.p_values(charts.reference.statistic(scores))
+        charts.accumulate(normal_scores(p_values, null_nights), night)
         quiet = np.sort(charts.evidence[charts.alarm_since < 0])
-        levels.alarm[night] = _exceeded_by(quiet, settings.false_alarm_rate)
-        levels.attention[night] = _exceeded_by(quiet, settings.attention_rate / 2)
-        of_tonight = (np.full(size, levels.alarm[night]), np.full(size, levels.attention[night]))
-        single = striking(p_values, settings.attention_rate)
-        charts.judge(np.ones(size, dtype=bool), night, of_tonight, single, settings.clear_nights)
+        alarm[night] = _reached_by(quiet, rates.false_alarm)
+        attention[night] = _reached_by(quiet, by_evidence)
+        of_tonight = (np.full(size, alarm[night]), np.full(size, attention[night]))
+        single = striking(p_values, rates.attention, null_nights)
+        new = charts.judge(np.ones(size, dtype=bool), night, of_tonight, single, clear_nights)
+        raised[2 * night // HORIZON_NIGHTS] += new.reshape(n_fleets, per_fleet).sum(axis=1)
         charts.remember(scores)
-    for each in (levels.alarm, levels.attention):
+    for each in (alarm, attention):
         each[-_SETTLED_NIGHTS:] = each[-_SETTLED_NIGHTS:].mean()
-    return levels
+    largest_step = float(normal_scores(np.array([1 / (null_nights + 1)]), null_nights)[0]) - ALLOWANCE
+    return Levels(alarm, attention, largest_step, *_interval(raised, rates.false_alarm))
 
 
-def striking(p_values: Floats, attention_rate: float) -> Bools:
-    """Return which nights deserve attention by themselves: half of the attention that normal machines get is theirs."""
-    return np.nan_to_num(p_values, nan=1.0) <= attention_rate / 2
+class _RankedByFleet:
+    """Statistics of normal nights of many fleets, (fleet, night), to rank statistics of the same fleets' machines."""
+
+    def __init__(self, statistics: Floats, per_fleet: int) -> None:
+        self._nights = statistics.shape[1]
+        self._fleet = np.repeat(np.arange(len(statistics)), per_fleet)
+        # one sorted array for all: each fleet's lie above those of the fleet before
+        self._sorted = np.sort(statistics + _APART * np.arange(len(statistics))[:, None], axis=None)
+
+    def p_values(self, statistics: Floats) -> Floats:
+        """Return conformal p-values, float64 (machine,), each among the nights of its fleet."""
+        below = np.searchsorted(self._sorted, statistics + _APART * self._fleet) - self._nights * self._fleet
+        return np.asarray((1 + self._nights - below) / (self._nights + 1))
 
 
-def _exceeded_by(ordered: Floats, rate: float) -> float:
-    """Return the value that a share `rate` of these reach."""
-    return float(ordered[len(ordered) - max(1, round(rate * len(ordered)))])
+def _reached_by(ordered: Floats, rate: float) -> float:
+    """Return the smallest of these values that at most a share `rate` reaches, inf if the largest is that of more."""
+    first = len(ordered) - math.floor(rate * len(ordered))
+    if first == len(ordered):
+        return math.inf
+    if first and ordered[first - 1] == ordered[first]:
+        first = int(np.searchsorted(ordered, ordered[first], side="right"))
+    return float(ordered[first]) if first < len(ordered) else math.inf
+
+
+def _interval(raised: Floats, rate: float) -> tuple[float, float]:
+    """Return the rates between which nine fleets in ten lie, of alarms (half of the nights, fleet).
+
+    What both halves of a fleet's nights have in common is its luck. Rates are taken for gamma distributed.
+    """
+    means = raised.mean(axis=1)
+    if not (means > 0).all():
+        return 0.0, rate
+    covariance = float(np.mean((raised[0] - means[0]) * (raised[1] - means[1])))
+    variance = max(covariance / float(means[0] * means[1]), 1e-6)
+    low, high = gamma.interval(0.9, 1 / variance, scale=variance * rate)
+    return float(low), float(high)
+
+
+def _rounded(null_nights: int) -> int:
+    """Return a number of nights near to this one, so that few are simulated."""
+    if null_nights <= _FINE_NIGHTS:
+        return null_nights
+    return min(round(math.exp(round(20 * math.log(null_nights)) / 20)), _MOST_NULL_NIGHTS)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from humwatch.tasks.alarms.reference_nights import Floats
+from humwatch.tasks.alarms.reference_nights import Bools, Floats
 
 MIN_FLEET = 10  # the median of fewer machines is noise of its own
 
@@ -58,10 +58,17 @@ def normal_scores(p_values: Floats, count: int) -> Floats:
     return -ndtri(np.minimum(p_values, 1 - 1 / (count + 1)))
 
 
-def fleet_effect(statistics: Floats) -> float:
-    """Return what a night did to all machines, the median of their statistics; 0 when they are too few to say."""
-    finite = statistics[np.isfinite(statistics)]
-    return float(np.median(finite)) if len(finite) >= MIN_FLEET else 0.0
+def fleet_effect(statistics: Floats, in_alarm: Bools | None = None) -> float:
+    """Return what a night did to all machines, the median of their statistics; 0 when they are too few to say.
+
+    Machines in alarm do not count, unless fewer than half of MIN_FLEET others are left: what a night did to a fleet is
+    not gone because one of its machines is in alarm.
+    """
+    finite = np.isfinite(statistics)
+    if finite.sum() < MIN_FLEET:
+        return 0.0
+    others = finite if in_alarm is None else finite & ~in_alarm
+    return float(np.median(statistics[others if 2 * others.sum() >= MIN_FLEET else finite]))
 
 
 def _autocorrelation(statistics: Floats) -> float:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri, stdtr
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 # Statistics end where a double cannot tell a probability from 0 or 1.
 _SMALLEST, _LARGEST = 1e-300, 1 - 1e-16

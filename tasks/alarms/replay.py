@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from humwatch.tasks.alarms.chart import Bools, Charts, Ints
-from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS, levels, striking
+from humwatch.tasks.alarms.chart import Charts, Ints
+from humwatch.tasks.alarms.fleet_levels import FleetLevels
+from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS, Rates, levels
 from humwatch.tasks.alarms.night_scores import Calibration
 from humwatch.tasks.alarms.null import Null, fleet_effect, normal_scores
-from humwatch.tasks.alarms.reference_nights import Floats, ReferenceNights, leave_one_out
+from humwatch.tasks.alarms.rates import machine_rates
+from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights, leave_one_out
 from humwatch.tasks.settings import AlarmSettings
 
 
@@ -30,6 +33,7 @@ class Night:
         recordings: int64: how many recordings each is of.
         models: for each machine the name of the model that scored, None where none did.
         normal, abnormal: labelled so by people.
+        known: heard on this night or before.
     """
 
     date: str
@@ -38,6 +42,7 @@ class Night:
     models: Sequence[str | None]
     normal: Bools
     abnormal: Bools
+    known: Bools
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,9 @@ class Verdict:
     Attributes:
         reference_nights: int64.
         fleet_effect: float64, of the machine's type.
-        statistic, p_value, evidence, level_attention, level_alarm: float64.
+        statistic, p_value, evidence, level_attention, level_alarm: float64; levels that keep the rate.
+        false_alarm_rate, rate_low, rate_high: float64: stated, and what nine in ten such fleets have.
+        nights_to_alarm: float64: nights as unusual as can be, in a row from no evidence on, that raise an alarm.
         attention, alarm, new_alarm: bool; an alarm is attention, too.
         alarm_since, onset: dates.
         reasons: in words, None where there is nothing to say.
@@ -61,6 +68,10 @@ class Verdict:
     evidence: Floats
     level_attention: Floats
     level_alarm: Floats
+    false_alarm_rate: Floats
+    rate_low: Floats
+    rate_high: Floats
+    nights_to_alarm: Floats
     attention: Bools
     alarm: Bools
     new_alarm: Bools
@@ -70,17 +81,22 @@ class Verdict:
 
 
 def replay(
-    types: Sequence[str], nights: Sequence[Night], calibrations: Mapping[str, Calibration], settings: AlarmSettings
+    types: Sequence[str],
+    names: Sequence[str],
+    nights: Sequence[Night],
+    calibrations: Mapping[str, Calibration],
+    settings: AlarmSettings,
 ) -> Iterator[Verdict]:
     """Yield the verdict of each night.
 
     Args:
         types: the type of each machine: those of one type share a fleet effect and, if they are enough, a null.
+        names: `TYPE/ID` or `SITE/TYPE/ID` of each.
         nights: in their order.
         calibrations: of every model that the nights name; a name belongs to one machine.
         settings: rates and hysteresis.
     """
-    fleet = _Fleet(np.array(types, dtype=object), calibrations, settings)
+    fleet = _Fleet(np.array(types, dtype=object), names, calibrations, settings)
     dates = [night.date for night in nights]
     for index, night in enumerate(nights):
         yield fleet.judge(index, night, dates)
@@ -90,10 +106,14 @@ class _Fleet:
     """The charts of a fleet and the nulls of its types, as of one night."""
 
     def __init__(
-        self, types: NDArray[np.object_], calibrations: Mapping[str, Calibration], settings: AlarmSettings
+        self,
+        types: NDArray[np.object_],
+        names: Sequence[str],
+        calibrations: Mapping[str, Calibration],
+        settings: AlarmSettings,
     ) -> None:
         size = len(types)
-        self.types, self.calibrations, self.settings = types, calibrations, settings
+        self.types, self.names, self.calibrations, self.settings = types, names, calibrations, settings
         self.charts = Charts.begin(ReferenceNights.of(np.empty((size, 0))))
         self.models: list[str | None] = [None] * size
         self.usual_recordings = np.full(size, np.nan)
@@ -115,16 +135,17 @@ class _Fleet:
             if not len(null.statistics):
                 continue
             mine = self.types == name
-            effect[mine] = fleet_effect(raw[mine & (charts.alarm_since < 0)])
+            effect[mine] = fleet_effect(raw[mine], charts.alarm_since[mine] >= 0)
             statistic[mine] -= effect[mine]
             p_value[mine] = null.p_values(statistic[mine])
             normal[mine] = normal_scores(p_value[mine], len(null.statistics))
         finite = np.isfinite(normal)
         charts.accumulate(normal, index)
         self.begun_with = np.where(finite & (charts.age == 1), reference_nights, self.begun_with)
-        level_alarm, level_attention = self._levels(finite)
-        single = striking(p_value, self.settings.attention_rate)
-        new = charts.judge(finite, index, (level_alarm, level_attention), single, self.settings.clear_nights)
+        found = self._levels(finite, night)
+        new = charts.judge(
+            finite, index, (found.alarm, found.attention), found.striking(p_value), self.settings.clear_nights
+        )
         evidence = np.where(charts.age > 0, charts.evidence, np.nan)
         charts.trust(night.normal)
         new &= ~night.normal
@@ -137,14 +158,18 @@ class _Fleet:
             statistic=np.where(finite, statistic, np.nan),
             p_value=p_value,
             evidence=np.where(night.normal & (charts.age > 0), 0.0, evidence),
-            level_attention=level_attention,
-            level_alarm=level_alarm,
+            level_attention=found.attention,
+            level_alarm=found.alarm,
+            false_alarm_rate=found.rate,
+            rate_low=found.rate_low,
+            rate_high=found.rate_high,
+            nights_to_alarm=found.nights_to_alarm,
             attention=charts.attention.copy(),
             alarm=charts.alarm_since >= 0,
             new_alarm=new,
             alarm_since=_dates(charts.alarm_since, dates),
             onset=_dates(onset, dates),
-            reasons=[self._reason(machine, night, int(reference_nights[machine])) for machine in range(size)],
+            reasons=[self._reason(night, found, machine, int(reference_nights[machine])) for machine in range(size)],
         )
 
     def _restart_changed_models(self, models: Sequence[str | None]) -> None:
@@ -171,31 +196,36 @@ class _Fleet:
             null = Null.of(table)
             self.nulls[name] = null if null.supports(self.settings.false_alarm_rate) else whole_fleet
 
-    def _levels(self, finite: Bools) -> tuple[Floats, Floats]:
-        """Return alarm and attention levels, NaN where there is no statistic or the fleet does not support the rate."""
-        settings, reached = self.settings, (np.full(len(finite), np.nan), np.full(len(finite), np.nan))
-        for name, null in self.nulls.items():
-            if not null.supports(settings.attention_rate / 2):
-                continue
-            for count in np.unique(self.begun_with[finite & (self.types == name)]):
-                which = finite & (self.types == name) & (self.begun_with == count)
-                made = levels(int(count), null.autocorrelation, settings)
-                rates = (settings.false_alarm_rate, settings.attention_rate / 2)
-                for values, level, rate in zip(reached, made.at(self.charts.age[which]), rates, strict=True):
-                    values[which] = level if null.supports(rate) else np.nan
-        return reached
+    def _levels(self, finite: Bools, night: Night) -> FleetLevels:
+        """Return the levels of the machines that have a statistic."""
+        found = FleetLevels.of_nobody(len(finite))
+        known = np.flatnonzero(night.known).tolist()
+        rates = dict(zip(known, machine_rates(self.settings, [self.names[one] for one in known]), strict=True))
+        alike: dict[tuple[str, int, Rates], list[int]] = {}
+        for machine in np.flatnonzero(finite).tolist():
+            alike.setdefault((self.types[machine], int(self.begun_with[machine]), rates[machine]), []).append(machine)
+        for (name, count, of_these), machines in alike.items():
+            null = self.nulls[name]
+            made = levels(count, len(null.statistics), null.autocorrelation, of_these, self.settings.clear_nights)
+            found.add(machines, made, of_these, len(null.statistics), self.charts.age)
+        return found
 
-    def _reason(self, machine: int, night: Night, reference_nights: int) -> str | None:
+    def _reason(self, night: Night, found: FleetLevels, machine: int, reference_nights: int) -> str | None:
         if not np.isfinite(night.scores[machine]):
             return None
         if reference_nights < MIN_REFERENCE_NIGHTS:
             return f"{reference_nights} reference nights; a statistic needs {MIN_REFERENCE_NIGHTS}"
-        null, rate = self.nulls[self.types[machine]], self.settings.false_alarm_rate
-        if null.supports(rate):
-            return None if self.charts.age[machine] else "its reference nights do not differ from each other"
-        count = len(null.statistics)
-        least = f"{1 / (count + 1):.2g}"
-        return f"{count} commissioning nights of the fleet support no alarm rate below {least}; asked for {rate:g}"
+        made = found.levels.get(machine)
+        if made is None:
+            return "its reference nights, or those of its fleet, do not differ from each other"
+        if np.isfinite(found.alarm[machine]):
+            return None
+        count, rate, first = len(self.nulls[self.types[machine]].statistics), found.rate[machine], made.first_age
+        ranked = f"{count} commissioning nights of the fleet"
+        if first is None:
+            return f"{ranked} support no alarm at the rate {rate:g}: state a larger one"
+        begins = _later(night.date, first - int(self.charts.age[machine]))
+        return f"with {ranked} and a rate of {rate:g} an alarm takes {first} nights at least: judged from {begins} on"
 
 
 def _leave_one_out(calibrations: Sequence[Calibration]) -> Floats:
@@ -208,6 +238,10 @@ def _leave_one_out(calibrations: Sequence[Calibration]) -> Floats:
     statistics = leave_one_out(scores)
     effects: Floats = np.array([fleet_effect(column) for column in statistics.T])
     return np.asarray(statistics - effects)
+
+
+def _later(night: str, nights: int) -> str:
+    return (date.fromisoformat(night) + timedelta(days=nights)).isoformat()
 
 
 def _dates(indices: Ints, dates: Sequence[str]) -> list[str | None]:

@@ -7,11 +7,13 @@ conformal anomaly detection for sequential detection of anomalous sub-trajectori
 over calibration sets, not for each of them.
 
 What it rests on, and where it can fail: the recordings must be exchangeable, which recordings of one night are more
-than those of different ones (hence folds by batch, so that a held-out night is scored by a model that never heard it);
-and here each calibration recording is scored by a model fitted without its fold, a new recording by the model of all of
-them. That is the cross-validation variant of Barber, Candès, Ramdas & Tibshirani ("Predictive inference with the
-jackknife+", Annals of Statistics 49(1), 2021) in its pooled form: accurate when leaving a fold out changes scores
-little, without a guarantee otherwise; in practice it errs to fewer alarms, since the model of all has seen more.
+than those of different ones (hence folds by batch, so that a held-out night is scored by a model that never heard it).
+A calibration recording is scored by the fit without its fold, a new one by the mean over the fits without a fold each
+(`machine_model`): Vovk's cross-conformal prediction ("Cross-conformal predictors", Annals of Mathematics and Artificial
+Intelligence 74, 2015) with scores averaged instead of ranks. Ranked fold by fold p is at most r with probability at
+most 2 r + (1 - r) / (n / folds + 1) whatever the detector, and with about r where fits differ little (Barber, Candès,
+Ramdas & Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49(1), 2021, on CV+). Averages of
+fits vary less than one, so in practice small p-values are rarer than stated (`benchmarks/calibration.py`).
 
 A machine heard much in one domain and little in another has few scores of the second among many of the first: a rate
 that holds over all may be missed there by far. So each domain's recordings are ranked among their own, too, and the

@@ -3,6 +3,12 @@
 A detector sees windows; a recording's score is pooled from the scores of its windows. Several representations are fused
 by putting the scores of each on one scale, that of its out-of-fold training scores, and summing. Where the
 representations have different windows (one of them describes whole recordings) there is nothing to sum but recordings.
+
+Of up to MOST_BY_FOLDS training recordings the model is the fits without one fold each, and a score is the mean of
+theirs: the very fits that score the recordings held out, which threshold and p-values come from. A fit to all of them
+would be another thing than these where recordings are about as many as components (cross-conformal prediction: Vovk,
+"Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015). With more recordings leaving
+a fold out changes little, and one fit to all is kept.
 """
 
 from __future__ import annotations
@@ -23,12 +29,15 @@ Windows: TypeAlias = NDArray[np.float32]
 window with a value that is not finite is none. A representation of whole recordings has one window each."""
 
 
+MOST_BY_FOLDS = 400
+
+
 @dataclass(frozen=True)
 class MachineModel:
     """A fitted model of one machine.
 
     Attributes:
-        detectors: One a representation, in their order.
+        members: Fits whose scores are averaged, each one detector a representation, in their order.
         references: One a representation, float64, sorted: the training scores that define its scale. Empty for a single
             representation, whose scores stay as the detector gives them.
         level: What is summed over representations, windows or recordings.
@@ -38,7 +47,7 @@ class MachineModel:
         top_k: How many.
     """
 
-    detectors: tuple[Detector, ...]
+    members: tuple[tuple[Detector, ...], ...]
     references: tuple[Matrix, ...]
     level: Literal["window", "recording"]
     shown: int
@@ -59,8 +68,15 @@ class MachineModel:
         Raises:
             ValueError: The arrays do not fit each other or the model.
         """
-        _check_shapes(windows, len(self.detectors))
-        return self.combine([_score_windows(d, w) for d, w in zip(self.detectors, windows, strict=True)])
+        _check_shapes(windows, len(self.members[0]))
+        of_windows, of_recordings = zip(
+            *(
+                self.combine([_score_windows(d, w) for d, w in zip(detectors, windows, strict=True)])
+                for detectors in self.members
+            ),
+            strict=True,
+        )
+        return np.mean(of_windows, axis=0), np.mean(of_recordings, axis=0)
 
     def window_scores(self, windows: Sequence[Windows]) -> Matrix:
         """The first half of `scores`."""
@@ -75,17 +91,17 @@ class MachineModel:
 
         The median over features of the distance of the recording's mean to the training mean, in training standard
         deviations (the median, so that a few features that hardly varied in training do not decide); then the mean over
-        representations.
+        representations and members.
         """
-        _check_shapes(windows, len(self.detectors))
-        drift = np.full((len(windows), len(windows[0])), np.nan)
-        for moved, detector, features in zip(drift, self.detectors, windows, strict=True):
-            for index, recording in enumerate(features):
+        _check_shapes(windows, len(self.members[0]))
+        drift = np.full((len(self.members), len(windows), len(windows[0])), np.nan)
+        for index, features in enumerate(windows):
+            for row, recording in enumerate(features):
                 finite = recording[np.isfinite(recording).all(axis=1)]
                 if len(finite):
-                    moved[index] = np.median(detector.distances(finite.mean(axis=0, dtype=np.float64)[None]))
-        mean: Matrix = drift.mean(axis=0)
-        return mean
+                    mean = finite.mean(axis=0, dtype=np.float64)[None]
+                    drift[:, index, row] = [np.median(member[index].distances(mean)) for member in self.members]
+        return np.asarray(drift.mean(axis=(0, 1)))
 
     def combine(self, scores: Sequence[Matrix]) -> tuple[Matrix, Matrix]:
         """From the detectors' scores, float64 (recording, window) each, to those of the machine: see `scores`."""
@@ -111,17 +127,19 @@ class MachineModel:
     def state(self) -> dict[str, Any]:
         """A plain dict with all there is to store; `from_state` takes it back."""
         state = {field.name: getattr(self, field.name) for field in fields(self)}
-        return state | {"detectors": [detector.state() for detector in self.detectors]}
+        return state | {"members": [[detector.state() for detector in member] for member in self.members]}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> MachineModel:
-        """The model of a state.
+        """The model of a state; those kept when models were one fit have its `detectors` only.
 
         Raises:
             KeyError: The state lacks a field.
         """
-        values = {field.name: state[field.name] for field in fields(cls)}
-        return cls(**values | {"detectors": tuple(Detector.from_state(each) for each in state["detectors"])})
+        stored = state if "members" in state else {**state, "members": [state["detectors"]]}
+        values = {field.name: stored[field.name] for field in fields(cls)}
+        members = tuple(tuple(Detector.from_state(each) for each in member) for member in stored["members"])
+        return cls(**values | {"members": members})
 
 
 @dataclass(frozen=True)
@@ -130,8 +148,9 @@ class FittedMachine:
 
     Attributes:
         model: The model of all training recordings.
-        calibration_scores: float64 (recording,): each training recording as scored by detectors fitted without its
-            fold; NaN where that is impossible. The scale of a fusion comes from these same scores of all folds.
+        calibration_scores: float64 (recording,): each training recording as scored by the detectors that were fitted
+            without its fold; NaN where that is impossible. The scale of a fusion comes from these same scores of all
+            folds.
         notes: What is less than was asked for, in plain words.
     """
 
@@ -147,7 +166,7 @@ def fit_machine_model(
     seed: int,
     folds: NDArray[np.integer[Any]],
 ) -> FittedMachine:
-    """Fit a machine's model to its normal recordings, and once more without each fold to score that fold.
+    """Fit a machine's model to its normal recordings without each fold, score that fold, and fit to all of many.
 
     Args:
         detector: Which of them.
@@ -162,28 +181,28 @@ def fit_machine_model(
     _check_shapes(windows, len(windows))
     if len(folds) != len(windows[0]):
         raise ValueError(f"{len(folds)} folds for {len(windows[0])} recordings")
-    fitted, held_out, notes = [], [], []
-    for index, representation in enumerate(windows):
+    by_fold, held_out = _fit_by_folds(detector, windows, settings, seed, folds)
+    members = by_fold
+    if len(folds) > MOST_BY_FOLDS or not members:
+        whole = (_fit(detector, each, settings, _derive(seed, index, 0)) for index, each in enumerate(windows))
+        members = [tuple(whole)]
+    notes = []
+    for index, fitted in enumerate(members[0]):
         prefix = f"representation {index + 1}: " if len(windows) > 1 else ""
-        rows = np.flatnonzero(_is_window(representation))
-        fitted.append(fit_detector(detector, _as_rows(representation), settings, _derive(seed, index, 0), rows))
-        notes += [prefix + note for note in fitted[-1].notes]
-        held_out.append(
-            _out_of_fold_scores(detector, representation, settings, seed=seed, representation=index, folds=folds)
-        )
+        notes += [prefix + note for note in fitted.notes]
 
     lengths = [representation.shape[1] for representation in windows]
     level: Literal["window", "recording"] = "window" if max(lengths) == min(lengths) > 1 else "recording"
     references: list[Matrix] = []
     for index, scores in enumerate(held_out if len(windows) > 1 else []):
         if not np.isfinite(scores).any():
-            scores = _score_windows(fitted[index], windows[index])  # noqa: PLW2901 the fallback, named below
+            scores = _score_windows(members[0][index], windows[index])  # noqa: PLW2901 the fallback, named below
             notes.append(f"representation {index + 1}: fused on the scale of its own training scores: no held-out ones")
         values = scores if level == "window" else pool(scores, settings.pooling, settings.top_k)
         references.append(np.sort(values[np.isfinite(values)]))
 
     model = MachineModel(
-        detectors=tuple(fitted),
+        members=tuple(members),
         references=tuple(references),
         level=level,
         shown=int(np.argmax(lengths)),
@@ -247,26 +266,44 @@ def _as_rows(windows: Windows) -> Windows:
     return windows.reshape(-1, windows.shape[2])
 
 
-def _out_of_fold_scores(
+def _fit_by_folds(
     detector: DetectorName,
-    windows: Windows,
+    windows: Sequence[Windows],
     settings: FitSettings,
-    *,
     seed: int,
-    representation: int,
     folds: NDArray[np.integer[Any]],
-) -> Matrix:
-    """Scores (recording, window) by detectors that have not seen the recording's fold; NaN if there are no others."""
-    is_window = _is_window(windows)
-    scores = np.full(is_window.shape, np.nan)
+) -> tuple[list[tuple[Detector, ...]], list[Matrix]]:
+    """Fit once without each fold.
+
+    Returns:
+        The fits, none where there is a single fold or where the others have no window; and for each representation
+        float64 (recording, window), every window as scored by the fit without its fold, NaN where there is none.
+    """
+    fits = []
+    scores = [np.full(representation.shape[:2], np.nan) for representation in windows]
     for turn, fold in enumerate(np.unique(folds), start=1):
-        in_fold = (folds == fold)[:, None]
-        others, held_out = np.flatnonzero(is_window & ~in_fold), np.flatnonzero(is_window & in_fold)
-        if len(others):
-            derived = _derive(seed, representation, turn)
-            fitted = fit_detector(detector, _as_rows(windows), settings, derived, others)
-            scores.flat[held_out] = fitted.score(_as_rows(windows), held_out)
-    return scores
+        others = folds != fold
+        if not all(_is_window(representation[others]).any() for representation in windows):
+            continue
+        fits.append(
+            tuple(
+                _fit(detector, representation, settings, _derive(seed, index, turn), others)
+                for index, representation in enumerate(windows)
+            )
+        )
+        for fitted, representation, found in zip(fits[-1], windows, scores, strict=True):
+            held_out = np.flatnonzero(_is_window(representation) & ~others[:, None])
+            found.flat[held_out] = fitted.score(_as_rows(representation), held_out)
+    return fits, scores
+
+
+def _fit(
+    detector: DetectorName, windows: Windows, settings: FitSettings, seed: int, which: NDArray[np.bool_] | None = None
+) -> Detector:
+    """Fit one detector to the windows of all recordings, or of some."""
+    is_window = _is_window(windows)
+    rows = np.flatnonzero(is_window if which is None else is_window & which[:, None])
+    return fit_detector(detector, _as_rows(windows), settings, seed, rows)
 
 
 def _derive(seed: int, *path: int) -> int:

@@ -76,7 +76,9 @@ def model_key(variant: Variant, embedding: EmbeddingSettings, fit: FitSettings) 
 
 def nights_key(variant: Variant, embedding: EmbeddingSettings, fit: FitSettings, alarms: AlarmSettings) -> str:
     """Return the key of a variant's judged nights: its models and the settings of alarms."""
-    shaping = {"models": model_key(variant, embedding, fit), "alarms": alarms.model_dump(mode="json")}
+    # what was added since keys were pinned shapes nothing while it is not set
+    unset = {name for name in ("false_alarms_per_year", "machines") if not getattr(alarms, name)}
+    shaping = {"models": model_key(variant, embedding, fit), "alarms": alarms.model_dump(mode="json", exclude=unset)}
     return settings_key(_words(variant), shaping)
 
 

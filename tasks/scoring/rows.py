@@ -27,8 +27,8 @@ def score_rows(
 ) -> pd.DataFrame:
     """Bind scores to the recordings they belong to, row by row.
 
-    Recordings the model was trained on keep their score, but have no p-value and no decision: both presume a
-    recording the model has not seen. There is no decision either without a threshold or a score.
+    Recordings the model was trained on have a score, but no p-value and no decision: both presume a recording the model
+    has not seen. There is no decision either without a threshold or a score.
 
     Args:
         recordings: columns of the recordings table, role (train|test|unused) and in_training (bool: this model was

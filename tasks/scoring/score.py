@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from humwatch.storage.lake import Lake
 from humwatch.storage.models import Machine, StoredModel
+from humwatch.storage.records import Passport
 from humwatch.storage.tables import SCORES, create_table
 from humwatch.tasks.detectors.fit import load_model
 from humwatch.tasks.detectors.machine_model import MachineModel
@@ -38,10 +39,13 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
             start, stop = stop, stop + len(rows)
             model, stored = model_of(machine)
             own = [values[start:stop] for values in windows]
+            window_scores, recording_scores = model.scores(own)
+            held_out = rows["recording_id"].map(_held_out(stored.passport)).to_numpy(np.float64)
             tables.append(
                 score_rows(
                     rows.assign(in_training=rows["recording_id"].isin(stored.passport.training_recordings)),
-                    *model.scores(own),
+                    window_scores,
+                    np.where(np.isnan(held_out), recording_scores, held_out),
                     model.drift(own),
                     np.array(stored.passport.calibration_scores, dtype=np.float64),
                     stored.passport.calibration_domains,
@@ -55,3 +59,9 @@ def score_unit(unit: ScoreUnit) -> frozenset[str]:
     table = pd.concat(tables, ignore_index=True)
     create_table(lake, unit.path, pa.Table.from_pandas(table, schema=SCORES, preserve_index=False))
     return frozenset(table["recording_id"])
+
+
+def _held_out(passport: Passport) -> dict[str, float]:
+    """Return what each training recording got of the fit that had not heard it; nothing where some got none."""
+    named, scores = passport.training_recordings, passport.calibration_scores
+    return dict(zip(named, scores, strict=True)) if len(named) == len(scores) else {}

@@ -70,7 +70,7 @@ def test_nights_in_training_have_no_statistic_and_all_nights_their_rows(night):
     rows = pd.concat([pd.read_parquet(path) for path in tables])
     assert rows.groupby("night").size().tolist() == [4] * 12
     training = rows[rows["night"] <= "2026-01-06"]
-    assert set(training["state"]) == {"no_model"}
+    assert set(training["state"]) == {"learning"}
     assert training["reason"].notna().all()
     assert training["statistic"].isna().all()
     assert training["drift"].isna().all()

@@ -105,7 +105,7 @@ def test_pages_are_small(site):
 def test_the_most_urgent_machines_come_first(browser, fleet):
     browser.open(fleet)
     shown = browser.run("[...document.querySelectorAll('#machines-table tbody tr')].map(row => row.dataset.state)")
-    assert list(dict.fromkeys(shown)) == ["alarm", "attention", "unhealthy_sensor", "silent", "no_model", "normal"]
+    assert list(dict.fromkeys(shown)) == ["alarm", "attention", "unhealthy_sensor", "silent", "learning", "normal"]
     assert len(shown) == MACHINES
 
 

@@ -21,7 +21,7 @@ STATES = {
     "attention": "Attention",
     "unhealthy_sensor": "Unhealthy sensor",
     "silent": "Silent",
-    "no_model": "No model",
+    "learning": "Learning",
     "normal": "Normal",
 }
 _URGENCY = {state: rank for rank, state in enumerate(STATES)}
@@ -86,6 +86,12 @@ class Fleet:
         counts = Counter(view.state for view in self.machines)
         return {state: counts[state] for state in STATES}
 
+    @property
+    def nights_a_false_alarm(self) -> float | None:
+        """In how many nights the fleet has about one false alarm, as its rates are stated; None if it can have none."""
+        rates = [view.tonight["false_alarm_rate"] for view in self.machines if view.tonight["level_alarm"] is not None]
+        return 1 / sum(rates) if any(rates) else None
+
     def changes(self) -> dict[str, list[MachineView]]:
         """What changed since the night before: machines by what happened to them; empty lists are left out."""
         if self.previous is None:
@@ -122,6 +128,8 @@ def fleet_of(nights: pd.DataFrame, night: str, model: tuple[str, str, int]) -> F
     shown: list[Row] = []
     other: list[Row] = []
     for row in rows:
+        if row["state"] == "no_model":  # what nights judged by earlier versions call it
+            row["state"] = "learning"
         (shown if tuple(row[name] for name in _MODEL) == model else other).append(row)
     previous = max((str(row["night"]) for row in shown if row["night"] < night), default=None)
     others = _grouped(row for row in other if row["night"] == night)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pandas as pd
 
 from humwatch.storage.models import Machine
+from humwatch.tasks.alarms.rates import fleet_rates
 from humwatch.tasks.explanation.explain import explain_recordings
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.plan.catalog import Catalog, by_machine
@@ -36,17 +37,17 @@ def night_site(catalog: Catalog, run: Run, report: ReportInput, files: Sequence[
     model = (shown.backbone, shown.detector, shown.seed)
     scores = most_abnormal(report.scores, model)
     notes = report.notes[report.notes["backbone"].isin(("", shown.backbone))]
+    fleet = fleet_of(nights, str(nights["night"].max()), model)
     return Site(
         title=report.title,
         report_id=report.report_id,
         created_at=report.created_at,
         lake=report.lake,
-        fleet=fleet_of(nights, str(nights["night"].max()), model),
+        fleet=fleet,
         counts=report.counts,
         degraded=report.degraded,
         max_rejected_fraction=report.max_rejected_fraction,
-        false_alarm_rate=run.settings.alarms.false_alarm_rate,
-        attention_rate=run.settings.alarms.attention_rate,
+        rates=fleet_rates(run.settings.alarms, len(fleet.machines)),
         scores=scores,
         notes={machine: list(rows["note"].unique()) for machine, rows in by_machine(notes).items()},
         rejected=report.rejected,

@@ -13,6 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from humwatch.storage.models import Machine
+from humwatch.tasks.alarms.levels import Rates
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.reports.html import render_page
 from humwatch.tasks.reports.night.fleet_view import STATES, Fleet, MachineView, of_alarm
@@ -61,8 +62,7 @@ class Site:
         counts: listed, accepted, rejected recordings.
         degraded: More than `max_rejected_fraction` was rejected.
         max_rejected_fraction: `ingest.max_rejected_fraction`, 0 to 1.
-        false_alarm_rate: `alarms.false_alarm_rate`, of machine-nights.
-        attention_rate: `alarms.attention_rate`, of machine-nights.
+        rates: Stated, of the fleet.
         scores: Tonight's rows of the scores table under the shown model, most abnormal first, by machine.
         notes: What the models say of themselves, by machine.
         rejected: Rows of rejected.csv.
@@ -83,8 +83,7 @@ class Site:
     counts: Mapping[str, int]
     degraded: bool
     max_rejected_fraction: float
-    false_alarm_rate: float
-    attention_rate: float
+    rates: Rates
     scores: Mapping[Machine, Sequence[Row]]
     notes: Mapping[Machine, Sequence[str]]
     rejected: pd.DataFrame

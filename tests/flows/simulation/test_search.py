@@ -110,6 +110,6 @@ def test_a_fusion_is_scored_as_a_fitted_machine_scores_it(search, fusion):
     normals = search.Normals("m", [np.zeros(1)] * 12, [search.Round(np.arange(9), np.array([9, 10]), np.array([11]))])
     fit = FitSettings(detectors=("knn",), pca_components=4, knn_local=2, fusion=fusion)
     parts = [search.round_scores(normals, each, fit)[0] for each in values]
-    folds = make_folds([None] * 9, 2, 0)
+    folds = make_folds([None] * 9, 5, 0)
     fitted = fit_machine_model("knn", [each[:9] for each in values], fit, 0, folds).model
     np.testing.assert_allclose(search.fuse(parts, fusion), fitted.recording_scores(values), rtol=1e-9)

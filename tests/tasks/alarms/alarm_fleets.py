@@ -31,6 +31,7 @@ def watch(
     return list(
         replay(
             ["fan"] * machines,
+            [f"fan/id_{machine:02d}" for machine in range(machines)],
             [
                 Night(
                     date,
@@ -39,6 +40,7 @@ def watch(
                     list(own) if models is None else models[index],
                     normal[:, index],
                     np.zeros(machines, dtype=bool),
+                    np.ones(machines, dtype=bool),
                 )
                 for index, date in enumerate(dates[commissioning:])
             ],

@@ -1,5 +1,7 @@
 """The statistic of a night, its p-value, and the numbers that stand behind them, against independent values."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +9,13 @@ import scipy.stats
 from passports import passport
 
 from humwatch.storage.models import Machine
-from humwatch.tasks.alarms.facts import night_facts
+from humwatch.tasks.alarms.facts import commissioning, night_facts
 from humwatch.tasks.alarms.night_scores import calibration_of, night_score
 from humwatch.tasks.alarms.null import MIN_FLEET, Null, fleet_effect
 from humwatch.tasks.alarms.reference_nights import ReferenceNights, leave_one_out
-from humwatch.tasks.settings import AlarmSettings
+from humwatch.tasks.settings import AlarmSettings, FitSettings
+
+FIT = FitSettings(training="assumed_normal")
 
 
 def calibrated(scores, batches, folds=2):
@@ -112,8 +116,36 @@ def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
     passports = {
         (Machine("fan", "id_00"), "v"): passport(calibration_scores=[1.0, 2.0, 3.0], training_recordings=["c"])
     }
-    (facts,) = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings()).to_dict("records")
+    judged = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings(), FitSettings())
+    (facts,) = judged.to_dict("records")
     assert facts["night_score"] == pytest.approx(scipy.stats.norm.isf(2 / 4))
-    unranked = night_facts("2026-01-02", recordings, scores.assign(p_value=np.nan), passports, AlarmSettings())
+    scores["p_value"] = np.nan
+    unranked = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings(), FitSettings())
     assert np.isnan(unranked["night_score"][0])
     assert unranked["reason"][0] == "none of its recordings has a score with a p-value"
+
+
+@pytest.mark.parametrize(
+    ("fit", "said"),
+    [
+        (FIT, "learning: 3 of 14 nights, 5 of 20 recordings; judged from 2026-01-16 on if every night has some"),
+        (
+            FIT.model_copy(update={"commissioning_nights": 3, "min_training_recordings": 4}),
+            "learning: 3 of 3 nights, 4 of 4 recordings; judged from 2026-01-05 on if every night has some",
+        ),
+        (
+            FIT.model_copy(update={"commissioning_until": date(2026, 2, 1)}),
+            "learning: nights until 2026-02-01 are learned as normal, 5 of 20 recordings; judged from 2026-02-02 on",
+        ),
+        (FitSettings(), "no model yet that was not trained on this night"),
+    ],
+)
+def test_a_machine_without_a_model_is_told_how_far_it_is_and_when_it_is_judged(fit, said):
+    """Rejected recordings and those labelled abnormal do not count; one night had nothing else."""
+    recordings = pd.DataFrame({
+        "day": ["01", "01", "02", "03", "03", "04", "04"],
+        "label": [None, "normal", "abnormal", None, None, None, None],
+        "status": ["accepted"] * 5 + ["rejected", "accepted"],
+    })  # fmt: skip
+    recordings["batch"] = "2026-01-" + recordings["day"]
+    assert commissioning("2026-01-04", recordings, fit).startswith(said)

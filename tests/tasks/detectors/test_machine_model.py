@@ -1,6 +1,7 @@
 """A machine's model: pooling, fusion and out-of-fold scores, against the same steps done by hand with scikit-learn."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from scipy.stats import betabinom, percentileofscore
 from sklearn.covariance import LedoitWolf
 from sklearn.preprocessing import StandardScaler
 
-from humwatch.tasks.detectors.calibration import make_folds, threshold
+from humwatch.tasks.detectors import machine_model
+from humwatch.tasks.detectors.calibration import make_folds, p_values, threshold
 from humwatch.tasks.detectors.detectors import full_width_rows
 from humwatch.tasks.detectors.machine_model import MachineModel, fit_machine_model, pool
 from humwatch.tasks.settings import DETECTOR_NAMES, FitSettings
@@ -40,6 +42,11 @@ def by_hand(training, tested):
     return scores
 
 
+def by_hand_members(training, tested, folds):
+    """The same of the fits without each fold, (fold, recording, window)."""
+    return np.stack([by_hand(training[folds != fold], tested) for fold in sorted(set(folds))])
+
+
 def by_hand_out_of_fold(training, folds):
     scores = np.full(training.shape[:2], np.nan)
     for fold in set(folds):
@@ -50,7 +57,7 @@ def by_hand_out_of_fold(training, folds):
 def test_window_and_recording_scores_by_hand():
     training, tested = recordings(), recordings(count=7, windows=5, seed=1)
     model = fit_machine_model("mahalanobis", [training], SETTINGS, 0, folds_of(20)).model
-    expected = by_hand(training, tested)
+    expected = by_hand_members(training, tested, folds_of(20)).mean(axis=0)
     np.testing.assert_allclose(model.window_scores([tested]), expected, rtol=1e-9)
     np.testing.assert_allclose(model.recording_scores([tested]), np.nanmean(expected, axis=1), rtol=1e-9)
     windows, scores = model.scores([tested])
@@ -59,15 +66,26 @@ def test_window_and_recording_scores_by_hand():
     assert windows.dtype == scores.dtype == np.float64
 
 
+def test_of_many_recordings_one_fit_to_all_is_kept(monkeypatch):
+    monkeypatch.setattr(machine_model, "MOST_BY_FOLDS", 19)
+    training, tested = recordings(), recordings(count=7, windows=5, seed=1)
+    fitted = fit_machine_model("mahalanobis", [training], SETTINGS, 0, folds_of(20))
+    np.testing.assert_allclose(fitted.model.window_scores([tested]), by_hand(training, tested), rtol=1e-9)
+    expected = np.nanmean(by_hand_out_of_fold(training, folds_of(20)), axis=1)
+    np.testing.assert_allclose(fitted.calibration_scores, expected, rtol=1e-9)
+
+
 def test_drift_by_hand_is_the_median_shift_of_features_whatever_the_detector():
     training, tested = recordings(features=7), recordings(count=3, features=7, seed=1)
-    there = training[np.isfinite(training).all(axis=2)].astype(np.float64)
-    tested[:, :, :4] += 5 * there.std(axis=0)[:4]  # most features move by five
+    is_window = np.isfinite(training).all(axis=2)
+    tested[:, :, :4] += 5 * training[is_window].std(axis=0)[:4]  # most features move by five
     tested[:, :, 6] += 1e9  # one runs away
     tested[2] = np.nan
-    expected = np.median(
-        np.abs(np.nanmean(tested[:2], axis=1, dtype=np.float64) - there.mean(axis=0)) / there.std(axis=0), axis=1
-    )
+    expected = np.zeros(2)
+    for fold in range(5):
+        there = training[is_window & (folds_of(20) != fold)[:, None]].astype(np.float64)
+        moved = np.nanmean(tested[:2], axis=1, dtype=np.float64) - there.mean(axis=0)
+        expected += np.median(np.abs(moved) / there.std(axis=0), axis=1) / 5
     for name in ("mahalanobis", "knn"):
         drift = fit_machine_model(name, [training], SETTINGS, 0, folds_of(20)).model.drift([tested])
         np.testing.assert_allclose(drift[:2], expected, rtol=1e-6)
@@ -86,8 +104,27 @@ def test_calibration_scores_are_out_of_fold():
 def test_a_nearest_neighbour_is_not_calibrated_with_itself():
     training = recordings()
     fitted = fit_machine_model("knn", [training], SETTINGS, 0, folds_of(20))
-    assert fitted.model.recording_scores([training]).max() < 1e-3
+    for member in range(5):
+        alone = replace(fitted.model, members=fitted.model.members[member : member + 1])
+        assert alone.recording_scores([training])[folds_of(20) != member].max() < 1e-3
     assert fitted.calibration_scores.min() > 0.1
+
+
+@pytest.mark.parametrize("name", DETECTOR_NAMES)
+@pytest.mark.parametrize("count", [20, 40, 72])
+def test_p_values_of_new_normals_are_uniform_or_larger_at_every_size(name, count):
+    """32 features with a spectrum that falls, whitened to as many components as the recordings allow."""
+    spread = (1 / np.arange(1, 33) ** 0.5).astype(np.float32)
+    settings = SETTINGS.model_copy(update={"pca_components": 64, "knn_local": 4})
+    ps = []
+    for seed in range(8):
+        training, new = (spread * recordings(n, 1, 32, seed=(seed, n)) for n in (count, 60))
+        fitted = fit_machine_model(name, [training], settings, 0, make_folds([None] * count, 5, 0))
+        ps.append(p_values(fitted.model.recording_scores([new]), fitted.calibration_scores))
+    # a fit to all recordings has .16 to .93 at or below .05 here, and a mean of .03 to .45
+    assert np.mean(np.array(ps) <= 0.05) < 0.08
+    assert np.mean(np.array(ps) <= 0.2) < 0.25
+    assert 0.45 < np.mean(ps) < 0.6
 
 
 def test_pooling():
@@ -102,8 +139,9 @@ def test_pooling_setting_is_used(pooling):
     training = recordings()
     settings = SETTINGS.model_copy(update={"pooling": pooling, "top_k": 2})
     model = fit_machine_model("mahalanobis", [training], settings, 0, folds_of(20)).model
-    ordered = np.sort(by_hand(training, training)[::2], axis=1)
-    expected = {"mean": ordered.mean(axis=1), "max": ordered[:, -1], "top_k": ordered[:, -2:].mean(axis=1)}[pooling]
+    ordered = np.sort(by_hand_members(training, training, folds_of(20))[:, ::2], axis=2)
+    pooled = {"mean": ordered.mean(axis=2), "max": ordered[:, :, -1], "top_k": ordered[:, :, -2:].mean(axis=2)}
+    expected = pooled[pooling].mean(axis=0)
     np.testing.assert_allclose(model.recording_scores([training])[::2], expected, rtol=1e-9)
 
 
@@ -147,7 +185,8 @@ def test_two_representations_are_fused_by_z_scores_window_by_window():
     expected, calibration = np.zeros((5, 4)), np.zeros((20, 4))
     for train, test in zip(training, tested, strict=True):
         held_out = by_hand_out_of_fold(train, folds)
-        expected += (by_hand(train, test) - np.nanmean(held_out)) / np.nanstd(held_out)
+        scores = by_hand_members(train, test, folds).mean(axis=0)
+        expected += (scores - np.nanmean(held_out)) / np.nanstd(held_out)
         calibration += (held_out - np.nanmean(held_out)) / np.nanstd(held_out)
     np.testing.assert_allclose(fitted.model.window_scores(tested), expected, rtol=1e-8)
     np.testing.assert_allclose(fitted.model.recording_scores(tested), np.nanmean(expected, axis=1), rtol=1e-8)
@@ -163,8 +202,9 @@ def test_two_representations_are_fused_by_ranks():
     for train, test in zip(training, tested, strict=True):
         held_out = by_hand_out_of_fold(train, folds_of(20))
         held_out = held_out[np.isfinite(held_out)]
-        for at, score in np.ndenumerate(by_hand(train, test)):
-            expected[at] += np.nan if np.isnan(score) else percentileofscore(held_out, score, kind="mean") / 100
+        for (_, *at), score in np.ndenumerate(by_hand_members(train, test, folds_of(20))):
+            rank = np.nan if np.isnan(score) else percentileofscore(held_out, score, kind="mean") / 100
+            expected[tuple(at)] += rank / 5
     np.testing.assert_allclose(model.window_scores(tested), expected, rtol=1e-12)
 
 
@@ -178,15 +218,17 @@ def test_windows_and_whole_recordings_are_fused_recording_by_recording(fusion):
     expected = np.zeros(5)
     for train, test in zip(training, tested, strict=True):
         reference = np.nanmax(by_hand_out_of_fold(train, folds_of(20)), axis=1)
-        scores = by_hand(train, test)
-        pooled = np.array([np.nan if np.isnan(row).all() else np.nanmax(row) for row in scores])
-        if fusion == "zscore":
-            expected += (pooled - reference.mean()) / reference.std()
-        else:
-            expected += [np.nan if np.isnan(s) else percentileofscore(reference, s, kind="mean") / 100 for s in pooled]
+        for scores in by_hand_members(train, test, folds_of(20)):
+            pooled = np.array([np.nan if np.isnan(row).all() else np.nanmax(row) for row in scores])
+            if fusion == "zscore":
+                expected += (pooled - reference.mean()) / reference.std() / 5
+            else:
+                ranks = [np.nan if np.isnan(s) else percentileofscore(reference, s, kind="mean") for s in pooled]
+                expected += np.array(ranks) / 100 / 5
     np.testing.assert_allclose(model.recording_scores(tested), expected, rtol=1e-8)
+    shown = by_hand_members(training[1], tested[1], folds_of(20)).mean(axis=0)
     # the windows shown are those of the representation that has some, on its detector's own scale
-    np.testing.assert_allclose(model.window_scores(tested), by_hand(training[1], tested[1]), rtol=1e-9)
+    np.testing.assert_allclose(model.window_scores(tested), shown, rtol=1e-9)
 
 
 def test_two_representations_of_whole_recordings():
@@ -227,8 +269,8 @@ def test_max_windows_is_a_seeded_sample():
     training = recordings(count=30)
     settings = SETTINGS.model_copy(update={"max_windows": 25})
     first, again, other = (fit_machine_model("kde", [training], settings, seed, folds_of(30)) for seed in (0, 0, 1))
-    assert first.model.detectors[0].estimator["training"].shape == (25, 6)
-    assert first.notes == ("fitted to a random 25 of 105 windows",)
+    assert first.model.members[0][0].estimator["training"].shape == (25, 6)
+    assert first.notes == ("fitted to a random 25 of 84 windows",)
     np.testing.assert_array_equal(again.calibration_scores, first.calibration_scores)
     assert not np.array_equal(other.calibration_scores, first.calibration_scores)
 
@@ -258,10 +300,10 @@ def test_the_same_input_gives_the_same_bits(name):
 
 
 def test_notes_name_the_representation():
-    training = [recordings(count=3), recordings(count=3, windows=1)]
-    notes = fit_machine_model("gmm", training, FitSettings(), 0, folds_of(3)).notes
-    assert "representation 1: 11 mixture components instead of 80: one a training window" in notes
-    assert "representation 2: 3 mixture components instead of 80: one a training window" in notes
+    training = [recordings(count=4), recordings(count=4, windows=1)]
+    notes = fit_machine_model("gmm", training, FitSettings(), 0, folds_of(4, 2)).notes
+    assert "representation 1: 6 mixture components instead of 80: one a training window" in notes
+    assert "representation 2: 2 mixture components instead of 80: one a training window" in notes
 
 
 @pytest.mark.parametrize("name", ["mahalanobis", "knn"])
@@ -281,6 +323,10 @@ def test_state_round_trip():
     model = fit_machine_model("gmm", training, SETTINGS, 0, folds_of(20)).model
     again = MachineModel.from_state(model.state())
     np.testing.assert_array_equal(again.recording_scores(training), model.recording_scores(training))
+    one_fit = {key: value for key, value in model.state().items() if key != "members"}
+    from_before = MachineModel.from_state({**one_fit, "detectors": model.state()["members"][0]})
+    alone = replace(model, members=model.members[:1])
+    np.testing.assert_array_equal(from_before.recording_scores(training), alone.recording_scores(training))
     with pytest.raises(KeyError, match="pooling"):
         MachineModel.from_state({key: value for key, value in model.state().items() if key != "pooling"})
 

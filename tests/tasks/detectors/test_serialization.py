@@ -45,7 +45,7 @@ def test_round_trip(name, fused, variant):
     again = loads(stored)
     for before, after in zip(model.scores(windows), again.scores(windows), strict=True):
         np.testing.assert_array_equal(after, before)
-    assert again.detectors[0].notes == model.detectors[0].notes
+    assert again.members[0][0].notes == model.members[0][0].notes
     assert dumps(again) == stored
 
 
@@ -116,7 +116,7 @@ def shout():
 )
 def test_other_types_are_refused_by_name(intruder, named):
     state = fitted("gmm", [sound()]).state()
-    state["detectors"][0]["estimator"] = intruder
+    state["members"][0][0]["estimator"] = intruder
     data = skops.io.dumps({"format": FORMAT, "model": state})
     with pytest.raises(ModelIncompatible, match=named):
         loads(data)
@@ -157,7 +157,7 @@ def test_another_format_is_refused():
         loads(data)
 
 
-@pytest.mark.parametrize("lost", ["pooling", "detectors"])
+@pytest.mark.parametrize("lost", ["pooling", "references"])
 def test_a_missing_field_is_named(lost):
     state = fitted("knn", [sound()]).state()
     del state[lost]

@@ -14,7 +14,7 @@ from humwatch.tasks.alarms.facts import night_facts
 from humwatch.tasks.plan.repeats import repeats
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.suspicions import suspicions
-from humwatch.tasks.settings import AlarmSettings
+from humwatch.tasks.settings import AlarmSettings, FitSettings
 
 FAN = {"site": None, "machine_type": "fan", "machine_id": "id_00", "condition": None}
 UNKNOWN = {"split": None, "recorded_at": pd.NaT, "batch": "all", "label": None, "reason": None}
@@ -179,7 +179,7 @@ def test_a_stuck_recorder_is_a_sensor_fault_and_trains_with_one_take(tmp_path):
                  "drift"]
     )  # fmt: skip
     for night, n_rejected in zip(nights, (5, 6, 6), strict=True):
-        facts = night_facts(night, recordings, empty, {}, AlarmSettings()).set_index("machine_type")
+        facts = night_facts(night, recordings, empty, {}, AlarmSettings(), FitSettings()).set_index("machine_type")
         assert facts.loc["fan", "state"] == "unhealthy_sensor"
         assert facts.loc["fan", "reason"].startswith(
             f"{n_rejected} of 6 recordings rejected, {n_rejected} as repeated: "

@@ -11,6 +11,7 @@ from report_samples import HOSTILE, HOSTILE_FILE, tone
 from humwatch.storage.models import Machine
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.tasks.alarms.levels import Rates
 from humwatch.tasks.reports.clips import encode_clip
 from humwatch.tasks.reports.night.fleet_view import MachineView, fleet_of
 from humwatch.tasks.reports.night.site import Site, TopRecording
@@ -30,7 +31,7 @@ FATES = (
     "newly_silent",
     "silent",
     "unhealthy",
-    "no_model",
+    "learning",
     "back",
 )
 
@@ -44,7 +45,7 @@ def machines(number: int) -> list[Machine]:
 def fate_of(index: int, number: int) -> str:
     if index < len(FATES):
         return FATES[index]
-    return ("attention", "no_model", "silent")[index % 3] if index > 0.97 * number else "normal"
+    return ("attention", "learning", "silent")[index % 3] if index > 0.97 * number else "normal"
 
 
 def nights_table(number: int, n_nights: int = 45) -> pd.DataFrame:
@@ -69,7 +70,7 @@ def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> li
         silent = (fate == "newly_silent" and at == last) or (fate == "silent" and at > last - 5)
         silent |= fate == "back" and at == last - 1
         unhealthy = fate == "unhealthy" and at > last - 2
-        without = fate == "no_model" or at < 10
+        without = fate == "learning" or at < 10
         statistic = None
         before = since
         if not (silent or unhealthy or without):
@@ -80,7 +81,7 @@ def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> li
         if since or evidence >= LEVEL_ATTENTION:
             state = "alarm" if since else "attention"
         if without or unhealthy or silent:
-            state = "silent" if silent else "unhealthy_sensor" if unhealthy else "no_model"
+            state = "silent" if silent else "unhealthy_sensor" if unhealthy else "learning"
         heard, judged = not silent, statistic is not None
         reason = "22 of 24 recordings were rejected: dead_channel" if unhealthy else None
         row = {
@@ -91,7 +92,7 @@ def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> li
             "new_alarm": since is not None and before is None, "alarm_since": since,
             "onset": nights[begins] if begins <= last and state in ("alarm", "attention") else None,
             "retrained": at == 26 and not without,
-            "reason": "no model yet: its commissioning window is not over" if state == "no_model" else reason,
+            "reason": "no model yet: its commissioning window is not over" if state == "learning" else reason,
         }  # fmt: skip
         if not without:
             row |= {"evidence": evidence, "model_version": "9f31c07b22aa" if at > 25 else "03be77d1405c"}
@@ -101,7 +102,8 @@ def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> li
         if judged:
             row |= {"score_mean": 41 + 1.7 * statistic + (6 if at > 25 else 0), "statistic": statistic}
             row |= {"p_value": float(np.clip(np.exp(-(max(statistic, 0.0) ** 1.6)), 1 / 4201, 1))}
-            row |= {"level_attention": LEVEL_ATTENTION, "level_alarm": LEVEL_ALARM}
+            row |= {"level_attention": LEVEL_ATTENTION, "level_alarm": LEVEL_ALARM, "nights_to_alarm": 4.0}
+            row |= {"false_alarm_rate": 0.001, "rate_low": 0.0003, "rate_high": 0.0021}
         rows.append(row)
     return rows
 
@@ -195,8 +197,7 @@ def sample_site(number: int = 30, n_nights: int = 45) -> Site:
         counts={"listed": listed, "accepted": listed - rejected, "rejected": rejected},
         degraded=False,
         max_rejected_fraction=0.05,
-        false_alarm_rate=0.001,
-        attention_rate=0.01,
+        rates=Rates(0.001, 0.01),
         scores={view.machine: scores_of(view.machine) for view in fleet.machines if view.tonight["n_scored"]},
         notes={fleet.machines[0].machine: ["48 training windows: 48 components instead of 80"]},
         rejected=rejected_table(),

@@ -52,7 +52,7 @@ def test_the_most_urgent_come_first():
         "attention",
         "unhealthy_sensor",
         "silent",
-        "no_model",
+        "learning",
         "normal",
     ]
     both = fleet(rows("new", [None, "alarm"]), rows("old", ["alarm", "alarm"]), night="2026-01-02")
@@ -62,7 +62,7 @@ def test_the_most_urgent_come_first():
 def test_every_state_is_counted_in_its_order():
     found = fleet(rows("a", ["alarm"]), rows("b", ["normal"]), rows("c", ["normal"]), night="2026-01-01")
     assert found.counts() == {
-        "alarm": 1, "attention": 0, "unhealthy_sensor": 0, "silent": 0, "no_model": 0, "normal": 2,
+        "alarm": 1, "attention": 0, "unhealthy_sensor": 0, "silent": 0, "learning": 0, "normal": 2,
     }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_a_state_lasts_since_its_first_night_in_a_row(states, since):
         (["alarm", "silent", "alarm"], ["Back"]),
         (["normal", "normal", "unhealthy_sensor"], ["Sensors newly unhealthy"]),
         (["normal", "unhealthy_sensor", "unhealthy_sensor"], []),
-        ([None, None, "no_model"], ["Heard for the first time"]),
+        ([None, None, "learning"], ["Heard for the first time"]),
     ],
 )
 def test_what_changed_is_told_against_the_night_before(states, changes):

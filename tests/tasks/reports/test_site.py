@@ -99,7 +99,7 @@ def test_a_machine_in_alarm_has_its_nights_its_onset_and_what_to_hear(site, publ
     [
         ("unhealthy_sensor", "22 of 24 recordings were rejected: dead_channel"),
         ("silent", "last heard on"),
-        ("no_model", "No night has a score."),
+        ("learning", "No night has a score."),
         ("normal", "24 shown"),
         ("attention", "If it is a change, it probably began on"),
     ],
@@ -133,9 +133,9 @@ def test_the_mail_needs_nothing_and_names_what_is_not_normal(site, published):
 
 def test_a_machine_with_one_night_and_no_figures_has_a_page(site):
     bare = dict.fromkeys(site.fleet.machines[0].tonight)
-    bare |= {"night": samples.TONIGHT, "state": "no_model", "machine_type": "fan", "machine_id": "new"}
+    bare |= {"night": samples.TONIGHT, "state": "learning", "machine_type": "fan", "machine_id": "new"}
     bare |= {"n_recordings": 0, "n_rejected": 0, "reference_nights": 0, "backbone": "net", "detector": "gmm", "seed": 0}
-    one = dataclasses.replace(view(site, "no_model"), nights=[bare], before=None, since=samples.TONIGHT)
+    one = dataclasses.replace(view(site, "learning"), nights=[bare], before=None, since=samples.TONIGHT)
     *_, (_, page) = pages(dataclasses.replace(site, fleet=dataclasses.replace(site.fleet, machines=[one])))
     assert "No model has scored it yet." in text(page.decode())
 

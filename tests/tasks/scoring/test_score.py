@@ -84,14 +84,22 @@ def test_knn_scores_are_the_mean_distance_to_two_neighbours_in_standardised_feat
     (padded,) = features("fake")
     windows = padded[:, : 4 if wanted == OTHER else 2]
     assert np.isfinite(windows).all()
-    train = windows[(rows["role"] == "train").to_numpy()].reshape(-1, windows.shape[2]).astype(np.float64)
-    scaler = StandardScaler().fit(train)
-    neighbours = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(scaler.transform(train))
     kept = scores_of(scored, rows, "knn", seed)
-    for recording, score, window_scores in zip(windows, kept["score"], kept["window_scores"], strict=True):
-        distances, _ = neighbours.kneighbors(scaler.transform(recording.astype(np.float64)))
-        np.testing.assert_allclose(window_scores, distances.mean(axis=1), rtol=1e-6, atol=1e-5)
-        assert score == pytest.approx(distances.mean(), rel=1e-6, abs=1e-5)
+    trained = (rows["role"] == "train").to_numpy()
+    folds = make_folds(rows["batch"][trained].tolist(), scored.settings.fit.calibration_folds, seed)
+    expected = np.zeros(windows.shape[:2])
+    for fold in set(folds):
+        train = windows[trained][folds != fold].reshape(-1, windows.shape[2]).astype(np.float64)
+        scaler = StandardScaler().fit(train)
+        neighbours = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(scaler.transform(train))
+        distances, _ = neighbours.kneighbors(scaler.transform(windows.reshape(-1, windows.shape[2]).astype(np.float64)))
+        expected += distances.mean(axis=1).reshape(expected.shape)
+    expected /= len(set(folds))
+    np.testing.assert_allclose(np.stack(kept["window_scores"]), expected, rtol=1e-6, atol=1e-5)
+    of_recordings = expected.mean(axis=1)
+    np.testing.assert_allclose(kept["score"][~trained], of_recordings[~trained], rtol=1e-6, atol=1e-5)
+    # what trained it is scored by the fit that had not heard it, so the distance to itself is in no score
+    assert (kept["score"][trained] > of_recordings[trained]).all()
 
 
 def test_every_recording_of_a_machine_with_a_model_is_scored_once_by_each_detector_and_seed(scored):
@@ -162,8 +170,9 @@ def test_fused_scores_are_those_of_the_same_fit_in_memory(copied):
         windows = features(FUSED)
         trained = (rows["role"] == "train").to_numpy()
         folds = make_folds(list(rows.loc[trained, "batch"]), 3, 0)
-        model = fit_machine_model("knn", [each[trained] for each in windows], work.settings.fit, 0, folds).model
-        window_scores, recording_scores = model.scores(windows)
+        fitted = fit_machine_model("knn", [each[trained] for each in windows], work.settings.fit, 0, folds)
+        window_scores, recording_scores = fitted.model.scores(windows)
+        recording_scores[trained] = fitted.calibration_scores
         kept = scores_of(work, rows, "knn", backbone=FUSED)
         np.testing.assert_array_equal(kept["score"], recording_scores)
         for row, expected in zip(kept["window_scores"], window_scores, strict=True):
