@@ -21,7 +21,7 @@ import typer
 from rich.table import Table
 
 import humwatch
-from humwatch.flows.cli import benchmark, export, fleet, inspect, operators, serve
+from humwatch.flows.cli import alarms, benchmark, export, fleet, inspect, operators, serve
 from humwatch.flows.cli.answers import execute, stop
 from humwatch.flows.cli.console import print_table
 from humwatch.flows.cli.options import (
@@ -48,7 +48,7 @@ from humwatch.tasks.weights.weights import fetch_weights, list_weights
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 weights_app = typer.Typer(no_args_is_help=True, help="Backbone weights: which are here, and staging them.")
 app.add_typer(weights_app, name="weights")
-for commands in (inspect, fleet, operators, serve, export, benchmark):
+for commands in (inspect, fleet, alarms, operators, serve, export, benchmark):
     app.add_typer(commands.app)
 
 SAMPLES = Path(humwatch.__file__).parent / "samples"

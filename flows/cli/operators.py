@@ -17,6 +17,7 @@ from humwatch.flows.cli.options import (
     AsJson,
     Assignments,
     Backbones,
+    By,
     ConfigFile,
     LakeUri,
     Machines,
@@ -26,6 +27,7 @@ from humwatch.flows.cli.options import (
     SettingsOptions,
     Workers,
     absolute,
+    login_name,
     shared_options,
 )
 from humwatch.flows.operations.doctor import doctor_table, examine
@@ -37,7 +39,7 @@ from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.tasks.execution import progress
 from humwatch.tasks.plan.catalog import current_recordings
-from humwatch.tasks.plan.labels import import_labels
+from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 
@@ -119,21 +121,26 @@ def prune_command(
 def labels_import(
     file: Annotated[str, typer.Argument(help="Maintenance log, CSV: a path or URI.")],
     lake: LakeUri,
+    by: By = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import a maintenance log: a label for recordings, or for machines and spans of time.
+    """Import a maintenance log: a label for recordings, or for machines and spans of time; or actions about alarms.
 
     Columns: recording_id, or file or path; or site, machine_type, machine_id, from, until (UTC times or dates); label
-    (normal or abnormal); note. With --json: path (of the table kept), added, recordings, spans, changed, errors.
+    (normal or abnormal); note. Or site, machine_type, machine_id, condition; action (ack, mute, note, repaired);
+    night, until, text, by. With --json: path (of the table of labels), added, recordings, spans, changed, actions,
+    errors.
     """
     where = absolute(file)
 
     def ask() -> Answer:
         existing = open_existing(absolute(lake))
-        done = import_labels(existing, _read_text(where), where, current_recordings(existing)[0])
+        recordings = current_recordings(existing)[0]
+        done = import_labels(existing, _read_text(where), where, recordings, by or login_name())
         if not as_json:
             state = "imported" if done.added else "was imported before: nothing added"
             counts = f"{done.recordings} recordings and {done.spans} spans; {done.changed} labels changed"
+            counts += f"; {done.actions} actions added" if done.actions else ""
             print_table(f"{escape(where)} {state}: {counts}")
         return asdict(done), DONE
 

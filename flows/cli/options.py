@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import getpass
 import inspect
 import logging
 from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ Detectors = Annotated[list[str] | None, typer.Option("--detector", help="Detecto
 Workers = Annotated[int | None, typer.Option(help="Worker processes of the local cluster.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output and nothing else.")]
+By = Annotated[str | None, typer.Option("--by", envvar="HUMWATCH_USER", help="Who says so; unset: the login name.")]
 Verbose = Annotated[
     bool, typer.Option("--verbose", help="Log every unit of work, retry and refusal on standard error.")
 ]
@@ -171,3 +173,11 @@ def absolute_all(uris: Sequence[str] | None) -> list[str]:
 
 def _without_empty(given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return {section: {key: value for key, value in keys.items() if value} for section, keys in given.items()}
+
+
+def login_name() -> str | None:
+    """Return the name of the user whose process this is, None where the system has none for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container run under a number
+        return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,13 @@ class FleetNights:
         nights: dates, in their order.
     """
 
-    def __init__(self, facts: pd.DataFrame, labels: Mapping[tuple[str, Machine], str]) -> None:
-        """Take facts, and the labels that nights have now."""
+    def __init__(
+        self,
+        facts: pd.DataFrame,
+        labels: Mapping[tuple[str, Machine], str],
+        repaired: Callable[[Machine, str], str | None],
+    ) -> None:
+        """Take facts, the labels that nights have now, and what gives a machine's last repair by a night."""
         self.facts = facts.sort_values("night", kind="stable", ignore_index=True)
         groups = self.facts.groupby(MACHINE, dropna=False, sort=False)
         self._code = groups.ngroup().to_numpy()
@@ -35,7 +40,7 @@ class FleetNights:
         first = self.facts[MACHINE].drop_duplicates()
         self.machines = [machine_of(values) for values in first.itertuples(index=False, name=None)]
         self.nights = list(dict.fromkeys(self.facts["night"]))
-        self._labels = labels
+        self._labels, self._repaired = labels, repaired
 
     def models(self) -> set[tuple[Machine, str]]:
         """Return machine and version of every model whose night scores count."""
@@ -79,7 +84,8 @@ class FleetNights:
                 models[index] = model_name(self.machines[index], version)
         labels = np.array([self._labels.get((night, machine)) for machine in self.machines], dtype=object)
         known = np.isin(np.arange(size), code)
-        return Night(night, scores, recordings, models, labels == "normal", labels == "abnormal", known)
+        repaired = [self._repaired(machine, night) for machine in self.machines]
+        return Night(night, scores, recordings, models, labels == "normal", labels == "abnormal", known, repaired)
 
 
 def model_name(machine: Machine, version: str) -> str:

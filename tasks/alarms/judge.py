@@ -20,6 +20,7 @@ from humwatch.tasks.alarms.facts import Passports, label_of, night_facts
 from humwatch.tasks.alarms.fleet_nights import FleetNights, model_name
 from humwatch.tasks.alarms.night_scores import calibration_of
 from humwatch.tasks.alarms.replay import Verdict, replay
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
 from humwatch.tasks.plan.night_tables import is_date, newest_tables, table_path
 from humwatch.tasks.plan.presence import present
@@ -67,7 +68,8 @@ class _Judge:
             return []
         known = [path for night, path in kept.items() if night not in fresh]
         history = map_concurrently(lambda path: read_table(self.run.lake, path, _HISTORY).to_pandas(), known)
-        fleet = FleetNights(pd.concat([*history, *fresh.values()], ignore_index=True), self._labels)
+        facts = pd.concat([*history, *fresh.values()], ignore_index=True)
+        fleet = FleetNights(facts, self._labels, self._actions.repaired)
         verdicts = {verdict.date: verdict for verdict in self._replay(fleet, passports)}
         for night in fresh:
             self._keep(paths[night], fleet.rows(night, verdicts[night]))
@@ -113,6 +115,10 @@ class _Judge:
                 labelled[str(night), machine_of(machine)] = label
         return labelled
 
+    @cached_property
+    def _actions(self) -> Actions:
+        return Actions.read(self.run.lake)
+
     def _names(self, key: str, kept: Mapping[str, str], fresh: Mapping[str, pd.DataFrame]) -> dict[str, str]:
         """Return the table of each fresh night; one that is kept already where it rests on the same."""
         labels = sorted((night, machine.path, label) for (night, machine), label in self._labels.items())
@@ -121,13 +127,21 @@ class _Judge:
             if night not in fresh:
                 paths[night] = kept[night]
                 continue
-            contents = {
+            contents: dict[str, object] = {
                 "facts": fresh[night].to_json(orient="values", double_precision=15),
                 "labels": [label for label in labels if label[0] <= night],
                 "nights": list(paths.values()),
             }
+            if repairs := self._repairs(fresh[night], night):
+                contents["repairs"] = repairs
             paths[night] = table_path(key, night, kept.get(night), contents)
         return paths
+
+    def _repairs(self, facts: pd.DataFrame, night: str) -> list[tuple[str, str]]:
+        """Return the machines that were repaired by a night, each with the night of its last repair."""
+        known = (machine_of(values) for values in facts[MACHINE].itertuples(index=False, name=None))
+        repairs = ((machine.path, self._actions.repaired(machine, night)) for machine in known)
+        return sorted((path, first) for path, first in repairs if first is not None)
 
     def _replay(self, fleet: FleetNights, passports: Passports) -> Iterator[Verdict]:
         models = fleet.models()

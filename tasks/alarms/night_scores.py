@@ -35,6 +35,10 @@ class Calibration:
     scores: Floats
     recordings: float
 
+    def scores_from(self, night: str | None) -> Floats:
+        """Return the scores of `night` and those after it; of all nights for None."""
+        return self.scores[[night is None or each >= night for each in self.nights]]
+
 
 def night_score(recording_p_values: Floats, n_calibration: int) -> float:
     """Return the night score of recordings with these conformal p-values; NaN without one."""

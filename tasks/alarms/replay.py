@@ -34,6 +34,7 @@ class Night:
         models: for each machine the name of the model that scored, None where none did.
         normal, abnormal: labelled so by people.
         known: heard on this night or before.
+        repaired: for each machine the first night after its last repair so far, None for no repair; empty: nobody's.
     """
 
     date: str
@@ -43,6 +44,7 @@ class Night:
     normal: Bools
     abnormal: Bools
     known: Bools
+    repaired: Sequence[str | None] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class _Fleet:
         self.types, self.names, self.calibrations, self.settings = types, names, calibrations, settings
         self.charts = Charts.begin(ReferenceNights.of(np.empty((size, 0))))
         self.models: list[str | None] = [None] * size
+        self.repaired: list[str | None] = [None] * size
         self.usual_recordings = np.full(size, np.nan)
         self.begun_with = np.zeros(size, dtype=np.int64)
         self.heard: dict[str, dict[str, Calibration]] = {name: {} for name in sorted(set(types))}
@@ -123,6 +126,7 @@ class _Fleet:
 
     def judge(self, index: int, night: Night, dates: Sequence[str]) -> Verdict:
         """Take the fleet through one night."""
+        self._restart_repaired(night.repaired)
         self._restart_changed_models(night.models)
         charts, size = self.charts, len(self.types)
         reference_nights = charts.reference.count.astype(np.int64)
@@ -149,7 +153,9 @@ class _Fleet:
         evidence = np.where(charts.age > 0, charts.evidence, np.nan)
         charts.trust(night.normal)
         new &= ~night.normal
-        charts.remember(night.scores, joins_now=night.normal, never=night.abnormal)
+        # without a statistic no change can show itself, so that waiting would guard nothing
+        learns = np.array([first is not None for first in self.repaired]) & (reference_nights < MIN_REFERENCE_NIGHTS)
+        charts.remember(night.scores, joins_now=night.normal | (learns & ~night.abnormal), never=night.abnormal)
         onset = np.where(charts.alarm_since >= 0, charts.onset, np.where(charts.attention, charts.rise, -1))
         return Verdict(
             date=night.date,
@@ -172,6 +178,17 @@ class _Fleet:
             reasons=[self._reason(night, found, machine, int(reference_nights[machine])) for machine in range(size)],
         )
 
+    def _restart_repaired(self, repaired: Sequence[str | None]) -> None:
+        """End the alarm of each machine that was repaired since the night before, and forget its nights."""
+        which = np.zeros(len(self.types), dtype=bool)
+        for machine, first in enumerate(repaired):
+            if first != self.repaired[machine]:
+                which[machine] = True
+                self.repaired[machine], self.models[machine] = first, None  # its model begins anew, too
+        if which.any():
+            self.charts.restart(which, ReferenceNights.of(np.empty((len(which), 0))))
+            self.charts.trust(which)
+
     def _restart_changed_models(self, models: Sequence[str | None]) -> None:
         """Begin a new chart for each machine whose model is another one, and let its nights into the null."""
         new = [machine for machine, model in enumerate(models) if model is not None and model != self.models[machine]]
@@ -183,7 +200,8 @@ class _Fleet:
         for machine in new:
             model = str(models[machine])
             calibration = self.calibrations[model]
-            scores[machine, : len(calibration.scores)] = calibration.scores
+            reference = calibration.scores_from(self.repaired[machine])
+            scores[machine, : len(reference)] = reference
             self.models[machine] = model
             self.usual_recordings[machine] = calibration.recordings
             self.heard[self.types[machine]][model] = calibration

@@ -1,4 +1,4 @@
-"""The alarms stage: judge the night, keep its rows, tell Prefect of each new alarm once."""
+"""The alarms stage: judge the night, keep its rows, tell Prefect of each new alarm that is not muted once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from prefect.events import emit_event
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import digest, path_component
 from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
+from humwatch.tasks.alarms.alarm_list import is_news
 from humwatch.tasks.alarms.judge import judge_night
 from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.frames import rows_of
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import MACHINE, machine_of
 from humwatch.tasks.plan.night_tables import newest_tables, night_of
 from humwatch.tasks.plan.run import Run
 
 EVENT = "humwatch.alarm.raised"
 _PAYLOAD = (
-    "site", "machine_type", "machine_id", "condition", "backbone", "detector", "night", "onset", "statistic", "p_value",
-    "evidence", "level_alarm", "model_version",
+    "site", "machine_type", "machine_id", "condition", "backbone", "detector", "night", "alarm_since", "onset",
+    "statistic", "p_value", "evidence", "level_alarm", "model_version",
 )  # fmt: skip
 
 
@@ -35,6 +37,7 @@ def judge_nights(run: Run) -> int:
         return 0
     lake = run.lake
     catalog = run.catalog_of(None)  # the level of the nights that trained the models, too
+    actions = Actions.read(lake)
     raised = 0
     for variant in run.variants:
         key = run.nights_key(variant)
@@ -42,14 +45,14 @@ def judge_nights(run: Run) -> int:
         # also a table that is there: a run that was killed may have kept it and said nothing
         tables = {*made, newest_tables(lake, key)[night]}
         rows = read_tables(lake, sorted(tables), MACHINE_NIGHTS).to_pandas()
-        raised += sum(_tell(lake, key, row) for row in rows_of(rows[rows["new_alarm"]]))
+        raised += sum(_tell(lake, key, row) for row in rows_of(rows) if is_news(row, actions))
     return raised
 
 
 def _tell(lake: Lake, key: str, row: dict[str, Any]) -> bool:
-    """Emit the event of a new alarm unless that was done; its id is the same should two runs do it at once."""
+    """Emit the event of an alarm unless that was done; its id is the same should two runs do it at once."""
     machine = machine_of(row[name] for name in MACHINE)
-    mark = f"nights/{key}/raised/{row['night']}-{digest(machine.path)}.json"
+    mark = f"nights/{key}/raised/{row['alarm_since']}-{digest(machine.path)}.json"
     if lake.exists(mark):
         return False
     emitted = emit_event(

@@ -14,6 +14,7 @@ import pandas as pd
 from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.naming import digest
 from humwatch.storage.tables import MACHINE_NIGHTS, read_table, read_tables
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 
@@ -49,20 +50,27 @@ def table_path(key: str, night: str, kept: str | None, contents: object) -> str:
 
 
 def read_night(run: Run) -> pd.DataFrame | None:
-    """Return the rows of the night in scope as it was judged last, of all variants; None when it never was."""
+    """Return the rows of the night in scope as it was judged last, of all variants; None when it never was.
+
+    Rows are those of `MACHINE_NIGHTS` with what people say of them now (`humwatch.tasks.plan.actions.ACTION_COLUMNS`).
+    """
     night = night_of(run.scope)
     tables = [newest_tables(run.lake, run.nights_key(variant)) for variant in run.variants]
     paths = [table[night] for table in tables if night in table]
     if not paths:
         return None
-    return Scope(machines=run.scope.machines).recordings(read_tables(run.lake, paths, MACHINE_NIGHTS).to_pandas())
+    rows = Scope(machines=run.scope.machines).recordings(read_tables(run.lake, paths, MACHINE_NIGHTS).to_pandas())
+    return Actions.read(run.lake).beside(rows)
 
 
 def read_nights(run: Run, most: int) -> pd.DataFrame:
-    """Return the rows of the night in scope and of up to `most` - 1 nights before it, of all variants."""
+    """Return the rows of the night in scope and of up to `most` - 1 nights before it, of all variants.
+
+    As those of `read_night`.
+    """
     night = night_of(run.scope)
     tables = [newest_tables(run.lake, run.nights_key(variant)) for variant in run.variants]
     kept = [sorted(name for name in table if night is not None and name <= night)[-most:] for table in tables]
     paths = [table[name] for table, names in zip(tables, kept, strict=True) for name in names]
     rows = pd.concat(map_concurrently(lambda path: read_table(run.lake, path, MACHINE_NIGHTS).to_pandas(), paths))
-    return Scope(machines=run.scope.machines).recordings(rows)
+    return Actions.read(run.lake).beside(Scope(machines=run.scope.machines).recordings(rows))

@@ -13,6 +13,7 @@ from humwatch.storage.models import Machine, current_versions, passport_path
 from humwatch.storage.naming import digest
 from humwatch.storage.parts import Part
 from humwatch.tasks.frames import python_values
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import MACHINE, by_machine
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key
 from humwatch.tasks.plan.representations import parse
@@ -99,15 +100,16 @@ def expected_models(run: Run) -> Iterator[FitUnit]:
 def plan_retraining(run: Run) -> Iterator[RetrainUnit]:
     """Yield a unit for every machine in scope with nights to train on and later ones for the gate, for every variant.
 
-    Recordings labelled abnormal are in neither. Machines with too few nights have no unit.
+    Recordings labelled abnormal are in neither, nor nights before a machine's last repair. Machines with too few nights
+    have no unit.
     """
-    run, retrain = run.under("assumed_normal"), run.settings.retrain
-    history = run.scope.recordings(run.history().eligible)
+    run, retrain, actions = run.under("assumed_normal"), run.settings.retrain, Actions.read(run.lake)
+    history = _since_repair(run.scope.recordings(run.history().eligible), actions)
     nights_of = history[history["label"] != "abnormal"].groupby(MACHINE, dropna=False)["batch"]
     newest = [sorted(nights.unique())[-(retrain.training_nights + retrain.gate_nights) :] for _, nights in nights_of]
     catalog = run.catalog_of(frozenset(chain(*newest)))
     accepted = run.scope.recordings(catalog.accepted).sort_values("recording_id")  # as for a first model
-    accepted = accepted[accepted["batch"].isin({*chain(*newest)})]
+    accepted = _since_repair(accepted[accepted["batch"].isin({*chain(*newest)})], actions)
     for machine, rows in by_machine(accepted[accepted["label"] != "abnormal"]).items():
         nights = sorted(rows["batch"].unique())
         before, held_back = nights[: -retrain.gate_nights], nights[-retrain.gate_nights :]
@@ -118,6 +120,14 @@ def plan_retraining(run: Run) -> Iterator[RetrainUnit]:
         parts = {part_id: catalog.parts[part_id] for part_id in gate["part_id"].unique()}
         for variant in run.variants:
             yield RetrainUnit(plan_fit(run, machine, variant, training, catalog.parts), gate, parts, retrain)
+
+
+def _since_repair(recordings: pd.DataFrame, actions: Actions) -> pd.DataFrame:
+    """Return the recordings that were not made before the last repair of their machine."""
+    newest = str(recordings["batch"].max())
+    repaired = ((rows, actions.repaired(machine, newest)) for machine, rows in by_machine(recordings).items())
+    before = [rows.index[rows["batch"] < first] for rows, first in repaired if first is not None]
+    return recordings.drop(index=[*chain(*before)])
 
 
 def plan_fit(

@@ -18,8 +18,9 @@ from humwatch.tasks.alarms.alarm_list import alarms_json, alarms_of
 from humwatch.tasks.detectors.fit import versions
 from humwatch.tasks.evaluation.store import Evaluation, read_evaluation, read_scores
 from humwatch.tasks.execution.stage import artifacts_if_possible, stage
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import silent_machines
-from humwatch.tasks.plan.night_tables import read_night
+from humwatch.tasks.plan.night_tables import night_of, read_night
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scores import score_paths
 from humwatch.tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
@@ -53,6 +54,7 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
         "silent": [machine.label for machine in silent],
         "machines": None if machines is None else machines.to_json(orient="values", double_precision=15),
         "versions": versions(),
+        "actions": [] if machines is None else _actions(run),
     }
     told = {name: summary[name] for name in ("doubts", "next_step") if name in summary}
     kind = f"night-{'-'.join(sorted(run.scope.batches))}" if run.scope.batches else "evaluation"
@@ -109,6 +111,12 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
     lines += [f"- {doubt['message']}" for doubt in [*told.get("doubts", ()), *filter(None, [told.get("next_step")])]]
     _artifacts(uri, evaluation, machines, lines, degraded=bool(summary["degraded"]))
     return uri
+
+
+def _actions(run: Run) -> list[list[str | None]]:
+    """Return the ids of what people did about alarms by the night in scope, each with who withdrew it."""
+    done = Actions.read(run.lake).until(str(night_of(run.scope)))
+    return sorted([[row["action_id"], row["withdrawn_by"]] for rows in done.values() for row in rows], key=str)
 
 
 def _artifacts(

@@ -37,6 +37,7 @@ def test_a_log_from_a_spreadsheet_is_imported_once(lake, tmp_path):
         "recordings": 1,
         "spans": 0,
         "changed": 1,
+        "actions": 0,
         "errors": [],
     }
     assert labels_of(lake) == {**before, "pump/id_01/normal/00000002.wav": "abnormal"}

@@ -19,7 +19,7 @@ from humwatch.tasks.detectors.task import fit_models
 from humwatch.tasks.features.task import compute_features
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.catalog import current_recordings
-from humwatch.tasks.plan.labels import import_labels
+from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.scoring.task import score_recordings
 from humwatch.tasks.spectrograms.task import compute_spectrograms
 

@@ -15,6 +15,7 @@ from humwatch.flows.presets import overrides
 from humwatch.flows.simulation import FleetPlan, simulate
 from humwatch.storage.tables import MACHINE_NIGHTS
 from humwatch.tasks.alarms.task import EVENT, judge_nights
+from humwatch.tasks.plan.actions import ACTION_COLUMNS
 
 # 4 machines x 6 commissioning nights support no rate below 1 / 25.
 SETTINGS = (
@@ -50,7 +51,7 @@ def events(lake: Path) -> list[dict]:
 def test_the_fault_is_an_alarm_with_its_onset(night):
     _, _, truth, ran = night
     machines = ran.table("machines").set_index("machine_id")
-    assert list(ran.table("machines").columns) == MACHINE_NIGHTS.names
+    assert list(ran.table("machines").columns) == [*MACHINE_NIGHTS.names, *ACTION_COLUMNS]
     faulty = machines.loc[truth["machine_id"]]
     assert faulty["state"] == "alarm"
     assert truth["onset"] <= faulty["alarm_since"] <= LAST

@@ -17,7 +17,7 @@ from humwatch.storage.reasons import Reason
 from humwatch.tasks.ingest import pieces, task
 from humwatch.tasks.ingest.recording_rows import recording_id
 from humwatch.tasks.ingest.task import ingest_sources
-from humwatch.tasks.plan.labels import import_labels
+from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.reports.assemble import rejected_table, sound_of
 from humwatch.tasks.sound.cutting import clips_of

@@ -34,7 +34,8 @@ class MachineView:
 
     Attributes:
         machine: Which one.
-        nights: Its rows of MACHINE_NIGHTS, oldest first; the last is tonight's. A missing value is None, a night text.
+        nights: Its rows of MACHINE_NIGHTS and ACTION_COLUMNS, oldest first; the last is tonight's. A missing value is
+            None, a night text.
         others: Tonight's rows under other models.
         before: Its row of the fleet's night before; None when it was not known then.
         since: First night of its present state.
@@ -71,6 +72,11 @@ class MachineView:
     def of_alarm(self) -> float | None:
         """Tonight's evidence as a share of the level of an alarm."""
         return of_alarm(self.tonight)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether somebody has acknowledged its standing alarm, or muted it."""
+        return self.tonight["acknowledged_by"] is not None or self.tonight["muted_until"] is not None
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def fleet_of(nights: pd.DataFrame, night: str, model: tuple[str, str, int]) -> F
     """Return the fleet on `night`.
 
     Args:
-        nights: Rows of MACHINE_NIGHTS, any order; later nights are left out.
+        nights: Rows of MACHINE_NIGHTS and ACTION_COLUMNS, any order; later nights are left out.
         night: Tonight; a machine without a row of it is not part of the fleet.
         model: Backbone, detector and seed whose states the pages show.
     """
@@ -171,4 +177,5 @@ def _since(nights: Sequence[Row]) -> str:
 def _urgency(view: MachineView) -> tuple[Any, ...]:
     row, share = view.tonight, view.of_alarm
     p_value = 1.0 if row["p_value"] is None else row["p_value"]
-    return _URGENCY[view.state], not _stands(row), not row["new_alarm"], -(share or 0.0), p_value, view.machine.label
+    alarm = (not _stands(row), not row["new_alarm"])
+    return _URGENCY[view.state], view.is_known, *alarm, -(share or 0.0), p_value, view.machine.label

@@ -10,6 +10,7 @@ from humwatch.storage.models import Machine
 from humwatch.tasks.alarms.rates import fleet_rates
 from humwatch.tasks.explanation.explain import explain_recordings
 from humwatch.tasks.frames import rows_of
+from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import Catalog, by_machine
 from humwatch.tasks.plan.night_tables import read_nights
 from humwatch.tasks.plan.run import Run
@@ -34,10 +35,10 @@ def night_site(catalog: Catalog, run: Run, report: ReportInput, files: Sequence[
         files: Names of the files beside the pages.
     """
     shown, nights = run.variants[0], read_nights(run, CHART_NIGHTS)
-    model = (shown.backbone, shown.detector, shown.seed)
+    night, model = str(nights["night"].max()), (shown.backbone, shown.detector, shown.seed)
     scores = most_abnormal(report.scores, model)
     notes = report.notes[report.notes["backbone"].isin(("", shown.backbone))]
-    fleet = fleet_of(nights, str(nights["night"].max()), model)
+    fleet = fleet_of(nights, night, model)
     return Site(
         title=report.title,
         report_id=report.report_id,
@@ -58,6 +59,7 @@ def night_site(catalog: Catalog, run: Run, report: ReportInput, files: Sequence[
         doubts=report.doubts,
         next_step=report.next_step,
         listen=top_recordings_of(catalog, scores, run),
+        actions=Actions.read(run.lake).until(night),
     )
 
 

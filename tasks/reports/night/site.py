@@ -28,6 +28,7 @@ _LISTED_NIGHTS = 30
 _MAILED = 100
 _MAX_NOTES = 300
 _TOP_RECORDINGS = 10
+_ACTIONS = {"ack": "Acknowledged", "mute": "Muted", "note": "Note", "repaired": "Repaired"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Site:
         doubts: What may have been misread: code, message, advice.
         next_step: Why nothing was scored, in the same words; None where something was.
         listen: Called for a machine when its page is made: what to see and hear on it.
+        actions: What people did about its alarms, by machine: rows of `Actions.until`.
     """
 
     title: str
@@ -94,6 +96,7 @@ class Site:
     doubts: Sequence[Mapping[str, str]] = ()
     next_step: Mapping[str, str] | None = None
     listen: Callable[[MachineView], Sequence[TopRecording]] = field(default=lambda _: ())
+    actions: Mapping[Machine, Sequence[Row]] = field(default_factory=dict)
 
 
 def pages(site: Site) -> Iterator[tuple[str, bytes]]:
@@ -157,6 +160,8 @@ def machine_page(site: Site, view: MachineView) -> str:
         scores=scores[:_TOP_RECORDINGS],
         n_scores=len(scores),
         notes=site.notes.get(view.machine, ()),
+        actions=site.actions.get(view.machine, ()),
+        action_names=_ACTIONS,
         top=[_pictured(number, recording, site.spectrogram) for number, recording in enumerate(top)],
     )
 

@@ -17,6 +17,8 @@ def watch(
     recordings: np.ndarray | None = None,
     models: Sequence[Sequence[str]] | None = None,
     calibrations: dict[str, Calibration] | None = None,
+    repaired: Sequence[Sequence[str | None]] | None = None,
+    abnormal: np.ndarray | None = None,
 ) -> list[Verdict]:
     """Verdicts of night scores (machine, night); the first nights of each machine calibrate its model."""
     machines, nights = scores.shape
@@ -39,8 +41,9 @@ def watch(
                     recordings[:, index],
                     list(own) if models is None else models[index],
                     normal[:, index],
-                    np.zeros(machines, dtype=bool),
+                    np.zeros(machines, dtype=bool) if abnormal is None else abnormal[:, index],
                     np.ones(machines, dtype=bool),
+                    () if repaired is None else repaired[index],
                 )
                 for index, date in enumerate(dates[commissioning:])
             ],

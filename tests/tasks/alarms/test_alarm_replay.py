@@ -101,6 +101,73 @@ def test_a_new_model_begins_a_new_chart_and_its_alarm_stands(quiet):
     assert not verdicts[-1].alarm[0]
 
 
+def repaired_from(night, machines, nights=30, machine=0):
+    """For `watch`: one machine was repaired before the night of this index."""
+    return [
+        [f"2026-{1 + (14 + night) // 28:02d}-{1 + (14 + night) % 28:02d}" if each == machine and at >= night else None
+         for each in range(machines)]
+        for at in range(nights)
+    ]  # fmt: skip
+
+
+def test_a_repair_ends_the_alarm_and_begins_evidence_and_reference_anew(quiet):
+    faulty = quiet[:50].copy()
+    faulty[0, 24:] += 6 * quiet[0, :14].std()  # what it sounds like now is its normal sound
+    before = watch(faulty, 14, QUICK)
+    after = watch(faulty, 14, QUICK, repaired=repaired_from(18, 50))
+    assert before[17].alarm[0]
+    assert before[-1].alarm[0]
+    for name in COLUMNS:  # the nights until then, and the other machines, are judged as they were
+        np.testing.assert_array_equal(table(before[:18], name), table(after[:18], name))
+    assert not any(verdict.alarm[0] or verdict.attention[0] for verdict in after[18:])
+    assert after[18].alarm_since[0] is after[18].onset[0] is None
+    assert [int(verdict.reference_nights[0]) for verdict in after[18:24]] == [0, 1, 2, 3, 4, 5]
+    assert after[22].reasons[0] == "4 reference nights; a statistic needs 5"
+    assert np.isnan(table(after[18:23], "statistic")[:, 0]).all()
+    assert abs(table(after[23:], "statistic")[:, 0].mean()) < 1
+    assert after[23].evidence[0] <= max(0.0, after[23].statistic[0])
+
+
+def test_after_a_repair_the_guard_is_back_with_the_statistic(quiet):
+    scores = quiet[:50].copy()
+    scores[0, 14 + 10 :] = scores[1, 14 + 10 :] * 9 + 40  # another machine altogether
+    scores[0, 14 + 18 :] += 30 * scores[0, 14 + 10 : 14 + 18].std()  # and a fault of its own
+    verdicts = watch(scores, 14, QUICK, repaired=repaired_from(10, 50))
+    assert [int(verdict.reference_nights[0]) for verdict in verdicts[15:20]] == [5] * 5
+    raised = [at for at, verdict in enumerate(verdicts) if verdict.new_alarm[0]]
+    assert raised
+    assert 18 <= raised[0] <= 22
+
+
+def test_nights_labelled_abnormal_after_a_repair_join_nothing(quiet):
+    said = np.zeros(quiet[:50, 14:].shape, dtype=bool)
+    said[0, 12] = True
+    verdicts = watch(quiet[:50], 14, QUICK, repaired=repaired_from(10, 50), abnormal=said)
+    assert [int(verdict.reference_nights[0]) for verdict in verdicts[10:16]] == [0, 1, 2, 2, 3, 4]
+
+
+def test_a_silent_machine_that_was_repaired_is_in_no_alarm(quiet):
+    faulty = quiet[:50].copy()
+    faulty[0, 24:] += 6 * quiet[0, :14].std()
+    faulty[0, 31:36] = np.nan
+    names = [[f"model {machine}" for machine in range(50)] for _ in range(30)]
+    for night in range(17, 22):
+        names[night][0] = None
+    after = watch(faulty, 14, QUICK, models=names, repaired=repaired_from(18, 50))
+    assert after[17].alarm[0]
+    assert not table(after[18:], "alarm")[:, 0].any()
+    assert [int(verdict.reference_nights[0]) for verdict in after[21:25]] == [0, 0, 1, 2]
+
+
+def test_of_a_model_trained_over_a_repair_only_the_nights_after_it_are_reference(quiet):
+    days = tuple(f"2026-01-{1 + night:02d}" for night in range(14))
+    assert Calibration(days, quiet[0, :14], 4.0).scores_from("2026-01-09").tolist() == quiet[0, 8:14].tolist()
+    since = [["2026-01-09" if machine == 0 else None for machine in range(50)]] * 30
+    verdicts = watch(quiet[:50], 14, QUICK, repaired=since)
+    assert verdicts[0].reference_nights[:2].tolist() == [6, 14]
+    assert np.isfinite(verdicts[0].statistic[0])
+
+
 @pytest.mark.parametrize("machines", [1, 5, 12])
 def test_a_rate_far_below_the_smallest_p_value_is_kept_by_several_such_nights(quiet, machines):
     """14 nights support no p-value below 0.07, and 12 machines with 14 none below 0.006; 0.001 is stated."""

@@ -25,7 +25,7 @@ from humwatch.tasks.plan.catalog import (
     silent_machines,
     unfinished_parts,
 )
-from humwatch.tasks.plan.labels import import_labels
+from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings

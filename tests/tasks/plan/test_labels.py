@@ -12,7 +12,9 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.parts import create_part
 from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.plan.catalog import current_recordings, load_history
-from humwatch.tasks.plan.labels import apply_labels, import_labels, read_log
+from humwatch.tasks.plan.labels import apply_labels
+from humwatch.tasks.plan.maintenance_log import import_labels, read_log
+from humwatch.tasks.plan.new_actions import Plant
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
 NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
@@ -163,8 +165,9 @@ def test_a_log_imported_again_wins_over_what_came_between(lake):
 
 
 def test_an_import_under_a_clock_that_was_ahead_does_not_win_over_later_ones(lake):
-    rows = read_log("recording_id,label\na.20.0,abnormal\n", "log.csv", current_recordings(lake)[0])
-    put_labels(lake, "ahead", rows, datetime.now(UTC) + timedelta(days=1))
+    recordings = current_recordings(lake)[0]
+    log = read_log("recording_id,label\na.20.0,abnormal\n", "log.csv", recordings, Plant(lake, recordings))
+    put_labels(lake, "ahead", log.labels, datetime.now(UTC) + timedelta(days=1))
     imported(lake, "recording_id,label\na.20.0,normal\n")
     assert new_labels(lake) == {"a.20.0": "normal"}
 

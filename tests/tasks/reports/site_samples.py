@@ -12,6 +12,7 @@ from humwatch.storage.models import Machine
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.tables import MACHINE_NIGHTS
 from humwatch.tasks.alarms.levels import Rates
+from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.reports.clips import encode_clip
 from humwatch.tasks.reports.night.fleet_view import MachineView, fleet_of
 from humwatch.tasks.reports.night.site import Site, TopRecording
@@ -56,7 +57,7 @@ def nights_table(number: int, n_nights: int = 45) -> pd.DataFrame:
     rows = []
     for index, machine in enumerate(machines(number)):
         rows += _machine_rows(machine, fate_of(index, number), nights, rng)
-    return pd.DataFrame(rows, columns=MACHINE_NIGHTS.names)
+    return pd.DataFrame(rows, columns=MACHINE_NIGHTS.names).assign(**dict.fromkeys(ACTION_COLUMNS))
 
 
 def _machine_rows(machine: Machine, fate: str, nights: Sequence[str], rng) -> list[dict]:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.reports.night.fleet_view import STATES, fleet_of
 
 MODEL = ("net", "gmm", 0)
@@ -29,8 +30,8 @@ def rows(machine_id, states, *, model=MODEL, **facts):
 
 
 def fleet(*machines, night="2026-01-03"):
-    table = pd.DataFrame([row for machine in machines for row in machine], columns=MACHINE_NIGHTS.names)
-    return fleet_of(table, night, MODEL)
+    found = [row for machine in machines for row in machine]
+    return fleet_of(pd.DataFrame(found, columns=[*MACHINE_NIGHTS.names, *ACTION_COLUMNS]), night, MODEL)
 
 
 def names(views):
@@ -57,6 +58,18 @@ def test_the_most_urgent_come_first():
     ]
     both = fleet(rows("new", [None, "alarm"]), rows("old", ["alarm", "alarm"]), night="2026-01-02")
     assert names(both.machines) == ["new", "old"]
+
+
+def test_what_somebody_knows_of_comes_after_what_nobody_does():
+    both = fleet(
+        rows("new", ["normal", "alarm"], acknowledged_by="kim"),
+        rows("muted", ["alarm", "alarm"], muted_until="2026-02-01"),
+        rows("old", ["alarm", "alarm"], level_alarm=9.0),
+        rows("unusual", ["normal", "attention"]),
+        night="2026-01-02",
+    )
+    assert names(both.machines) == ["old", "new", "muted", "unusual"]
+    assert [view.is_known for view in both.machines] == [False, True, True, False]
 
 
 def test_every_state_is_counted_in_its_order():
