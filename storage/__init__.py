@@ -11,7 +11,7 @@ Where do I go to ...
     keep Zarr arrays on any store                              zarr_stores.py
     keep models, their passports and what the gate said        models.py
     know what the small JSON objects say                       records.py
-    keep labels given after the fact                           label_imports.py
+    keep labels given after the fact, and what was done        label_imports.py, alarm_actions.py
     know every object of a lake                                inventory.py
     publish a report                                           reports.py
     raise an error, or reject a recording with a reason        errors.py, reasons.py

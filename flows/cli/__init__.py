@@ -2,6 +2,7 @@
 
 app.py         the commands of single stages, demo and weights; the others are added here
 fleet.py       nightly, backfill, retrain, rollback
+alarms.py      alarms: what people did about them
 operators.py   status, doctor, prune, labels, simulate
 inspect.py     what is understood of sources;  inspection_view.py: how it is shown
 benchmark.py   export.py   serve.py

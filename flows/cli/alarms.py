@@ -115,10 +115,10 @@ def list_command(lake: LakeUri, machines: Machines = None, as_json: AsJson = Fal
 
     def ask() -> Answer:
         actions = Actions.read(open_existing(absolute(lake)))
-        rows = [
-            {**_as_row(action), "withdrawn_by": undo.by if (undo := actions.withdrawn.get(action.action_id)) else None}
-            for action in actions.about(machines)
-        ]
+        rows = []
+        for action in actions.about(machines):
+            withdrawal = actions.withdrawn.get(action.action_id)
+            rows.append({**_as_row(action), "withdrawn_by": withdrawal.by if withdrawal else None})
         if not as_json:
             columns = ("at", "by", "machine", "action", "night", "until", "text", "action_id", "withdrawn_by")
             table = Table(*columns)

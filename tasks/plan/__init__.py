@@ -9,7 +9,7 @@ Where do I go to ...
     read what a setting asks for: representations, models      representations.py, variants.py
     know what the lake knows of each recording                 catalog.py
         whether it is fit to be scored                         verdicts.py
-        what people say of it                                  labels.py, times.py
+        what people say of it                                  labels.py, actions.py, times.py
         which of them a run is about                           scope.py
         whether it trains or is judged                         roles.py, split.py
     know what should exist, and the name of it

@@ -107,7 +107,7 @@ class Actions:
         for action in reversed(self.kept):
             if action.undoes is None and action.night <= night:
                 undo = self.withdrawn.get(action.action_id)
-                withdrawn = {"withdrawn_by": undo and undo.by, "withdrawn_at": undo and undo.at}
+                withdrawn = {"withdrawn_by": undo.by if undo else None, "withdrawn_at": undo.at if undo else None}
                 told[action.machine].append({**vars(action), **withdrawn})
         return dict(told)
 
@@ -130,12 +130,12 @@ class Actions:
         ack = self.acknowledgement(machine, alarm_since, night)
         mute, note = self.mute(machine, night), self.note(machine, night)
         return (
-            ack and ack.by,
-            ack and ack.at.isoformat(timespec="seconds"),
-            mute and mute.by,
-            mute and mute.until,
+            None if ack is None else ack.by,
+            None if ack is None else ack.at.isoformat(timespec="seconds"),
+            None if mute is None else mute.by,
+            None if mute is None else mute.until,
             self.repaired(machine, night),
-            note and note.text,
+            None if note is None else note.text,
         )
 
 

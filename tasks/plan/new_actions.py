@@ -54,7 +54,7 @@ class Plant:
         """Take a lake and its current recordings (`humwatch.tasks.plan.catalog.current_recordings`)."""
         self._lake = lake
         self.machines = list(by_machine(recordings[MACHINE].drop_duplicates()))
-        self.nights = sorted(night for night in recordings["batch"].unique() if is_date(night))
+        self.nights: list[str] = sorted(night for night in recordings["batch"].unique() if is_date(night))
         self._standing: dict[str, set[Machine]] = {}
 
     @cached_property

@@ -12,12 +12,14 @@ import pytest
 from humwatch.flows.settings_page import page
 from humwatch.flows.summary import RunSummary
 from humwatch.storage import tables
+from humwatch.storage.alarm_actions import ACTIONS
 from humwatch.storage.lake import Lake
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.records import PublishedSummary
 from humwatch.storage.reports import publish
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from humwatch.tasks.ingest.wording import Doubt
+from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
@@ -98,6 +100,7 @@ def test_the_settings_page_is_the_one_the_settings_make():
         ("health", tables.HEALTH),
         ("scores", tables.SCORES),
         ("machine_nights", tables.MACHINE_NIGHTS),
+        ("actions", ACTIONS),
     ],
 )
 def test_every_column_of_the_lake_is_explained_in_its_order_with_its_type(heading, schema):
@@ -106,6 +109,10 @@ def test_every_column_of_the_lake_is_explained_in_its_order_with_its_type(headin
     assert {name: cells[0].split(",")[0] for name, cells in columns.items()} == {
         field.name: ARROW_TYPES[field.type] for field in schema
     }
+
+
+def test_what_people_say_of_a_night_is_explained_in_its_order():
+    assert tuple(rows(section(documented(), "machines.csv"))) == ACTION_COLUMNS
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,8 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
 
 def test_every_column_says_what_it_means_and_when_it_is_empty():
     evaluated = ("auc.csv", "summary.csv", "comparisons.csv", "calibration.csv", "published.csv")
-    for heading in ("recordings", "health", "scores", "machine_nights", *evaluated, "rejected.csv", "summary.json"):
+    lakes = ("recordings", "health", "scores", "machine_nights", "machines.csv", "actions")
+    for heading in (*lakes, *evaluated, "rejected.csv", "summary.json"):
         for name, cells in rows(section(documented(), heading).partition("`reason` is one of these")[0]).items():
             assert len(cells) == 3, f"{heading}: {name}"
             assert all(cells), f"{heading}: {name}"

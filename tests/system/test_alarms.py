@@ -112,6 +112,92 @@ def test_a_night_judged_again_without_the_later_ones_is_the_same(night, tmp_path
     assert {path.parent.name: path.read_bytes() for path in (lake / "nights").rglob("*.parquet")} == kept
 
 
+def test_what_people_do_about_an_alarm_counts_from_the_next_run_on(night, tmp_path):
+    original, sources, truth, _ = night
+    lake, machine = tmp_path / "lake", f"fan/{truth['machine_id']}"
+    shutil.copytree(original, lake)
+
+    def tables():
+        return {path.relative_to(lake): path.read_bytes() for path in (lake / "nights").rglob("*.parquet")}
+
+    def say(*words):
+        ran = run_humwatch("alarms", *words, "--lake", lake, "--by", "kim", "--json")
+        assert ran.status == 0, ran.stderr
+        return ran.summary["action"]["action_id"]
+
+    def judged():
+        ran = run_humwatch("nightly", sources, "--lake", lake, *FLEET)
+        assert ran.status == 0, ran.stderr
+        page = (next((Path(ran.summary["report"]).parent / "machines").glob(f"*{truth['machine_id']}*"))).read_text()
+        return ran, ran.table("machines").set_index("machine_id").loc[truth["machine_id"]], page
+
+    before, told = tables(), len(events(lake))
+    say("ack", machine, "--text", "bearing ordered")
+    ran, row, page = judged()
+    assert (row["state"], row["acknowledged_by"]) == ("alarm", "kim")
+    (listed,) = [
+        alarm
+        for alarm in json.loads((Path(ran.summary["report"]).parent / "alarms.json").read_text())
+        if alarm["machine_id"] == truth["machine_id"]
+    ]
+    assert listed["acknowledged_by"] == "kim"
+    assert "<b>Acknowledged</b> by kim" in page
+    assert "bearing ordered" in page
+    assert tables() == before  # it says nothing of the sound
+
+    repair = say("repaired", machine, "--night", "2026-01-11")
+    _, row, page = judged()
+    assert row["state"] != "alarm"
+    assert pd.isna(row["alarm_since"])
+    assert (row["reference_nights"], row["repaired"]) == (1, "2026-01-11")
+    assert row["reason"] == "1 reference nights; a statistic needs 5"
+    assert "nights before 2026-01-11 are no reference" in page
+    assert before.items() < tables().items()
+
+    say("undo", repair)
+    _, row, page = judged()
+    assert (row["state"], row["acknowledged_by"]) == ("alarm", "kim")
+    assert "withdrawn by kim" in page
+    assert len(events(lake)) == told  # of the same alarm nobody is told again
+    listed = run_humwatch("alarms", "list", "--lake", lake, "--json").summary["actions"]
+    assert [(each["action"], each["withdrawn_by"]) for each in listed] == [
+        ("ack", None), ("repaired", "kim"), ("undo", None),
+    ]  # fmt: skip
+
+
+def test_of_a_muted_machine_nobody_is_told_until_that_is_over(night, tmp_path):
+    original, sources, truth, _ = night
+    lake = tmp_path / "lake"
+    shutil.copytree(original, lake)
+    shutil.rmtree(lake / "nights")
+    log = tmp_path / "log.csv"
+    log.write_text(
+        "machine_type,machine_id,action,night,until,text,by\n"
+        f"fan,{truth['machine_id']},mute,2026-01-02,2026-02-28,under repair,lee\n"
+    )
+    imported = run_humwatch("labels", "import", log, "--lake", lake)
+    assert imported.status == 0, imported.stderr
+    assert imported.summary["actions"] == 1
+
+    def told_of():
+        ran = run_humwatch("nightly", sources, "--lake", lake, *FLEET)
+        assert ran.status == 0, ran.stderr
+        row = ran.table("machines").set_index("machine_id").loc[truth["machine_id"]]
+        assert row["state"] == "alarm"
+        found = [event for event in events(lake) if event["payload"]["machine_id"] == truth["machine_id"]]
+        return row, len(found)
+
+    before = [event for event in events(lake) if event["payload"]["machine_id"] == truth["machine_id"]]
+    row, told = told_of()
+    assert (row["muted_until"], row["muted_by"], told) == ("2026-02-28", "lee", len(before))
+    (action,) = run_humwatch("alarms", "list", "--lake", lake, "--json").summary["actions"]
+    assert run_humwatch("alarms", "undo", action["action_id"], "--lake", lake, "--by", "kim").status == 0
+    for _ in range(2):
+        row, told = told_of()
+        assert pd.isna(row["muted_until"])
+        assert told == len(before) + 1
+
+
 def test_nights_called_normal_count_as_such_from_the_next_run_on(night, tmp_path):
     lake, sources, truth, first = night
     log = tmp_path / "log.csv"

@@ -24,8 +24,9 @@ from humwatch.tasks.detectors.fit import fit_version, load_model
 from humwatch.tasks.detectors.task import fit_models
 from humwatch.tasks.features.gather import gather
 from humwatch.tasks.ingest.task import ingest_sources
-from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.catalog import by_machine, current_recordings
 from humwatch.tasks.plan.keys import model_key
+from humwatch.tasks.plan.new_actions import Plant, Said, checked, keep
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.roles import assign_roles
 from humwatch.tasks.plan.run import Run
@@ -332,6 +333,25 @@ def test_a_machine_taken_for_normal_keeps_its_model_until_it_is_retrained(tmp_pa
     plan = with_settings(work, fit={**fit, "max_recordings": 5}, retrain={"training_nights": 2, "gate_nights": 1})
     (unit_,) = plan_retraining(plan)
     assert (len(unit_.candidate.training), unit_.candidate.available, len(unit_.gate)) == (5, 9, 3)
+
+
+def test_retraining_knows_no_night_before_a_repair(tmp_path):
+    pattern = r"(?P<batch>\d{4}-\d\d-\d\d)/(?P<machine_type>\w+)/(?P<machine_id>\w+)/"
+    fit = {"training": "assumed_normal", "commissioning_nights": 2, "min_training_recordings": 6}
+    retrain = {"training_nights": 3, "gate_nights": 1}
+    work = Run(str(tmp_path / "lake"), small(fit=fit, ingest={"name_pattern": pattern}, retrain=retrain))
+    build(work, write_zip(tmp_path / "1.zip", nights(1, 5)))
+    (unit_,) = plan_retraining(work)
+    assert set(unit_.candidate.training["batch"]) == {"2026-11-02", "2026-11-03", "2026-11-04"}
+    plant = Plant(work.lake, current_recordings(work.lake)[0])
+    repair = checked(Said("repaired", "fan/id_00", "kim", night="2026-11-03"), plant)
+    keep(work.lake, [repair], plant.actions)
+    (unit_,) = plan_retraining(work)
+    assert set(unit_.candidate.training["batch"]) == {"2026-11-03", "2026-11-04"}
+    assert set(unit_.gate["recording_id"]) == set(work.history().rows.query("batch == '2026-11-05'")["recording_id"])
+    late = checked(Said("repaired", "fan/id_00", "kim", night="2026-11-05"), plant)
+    keep(work.lake, [late], plant.actions)
+    assert list(plan_retraining(work)) == []  # too few
 
 
 def test_bounded_keeps_the_order_and_the_bound():

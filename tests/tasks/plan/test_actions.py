@@ -1,5 +1,6 @@
 """What people do about alarms: what may be said, that it is kept once, what it means on a night, and that it ends."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -35,10 +36,10 @@ def night_row(night, since, machine=PUMP, *, new=False):
     return named(machine) | {"night": night, "alarm_since": since, "new_alarm": new}
 
 
-@pytest.fixture
-def lake(tmp_path):
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
     """Five machines and twenty nights; the pump id_00 is in alarm since the 10th."""
-    lake = Lake.open(str(tmp_path / "lake"))
+    lake = Lake.open(str(tmp_path_factory.mktemp("fresh") / "lake"))
     for night in [*NIGHTS, "all", "2099-01-01"]:  # the last by a wrong clock
         rows = [
             named(machine) | {"recording_id": f"{machine.path}.{night}", "content_tag": "x", "batch": night,
@@ -50,6 +51,13 @@ def lake(tmp_path):
         rows = [night_row(night, "2026-01-10" if night >= "2026-01-10" else None), night_row(night, None, MACHINES[1])]
         create_table(lake, f"nights/key/{night}/000-a.parquet", pa.Table.from_pylist(rows, schema=MACHINE_NIGHTS))
     return lake
+
+
+@pytest.fixture
+def lake(fresh, tmp_path):
+    """A copy of it."""
+    shutil.copytree(fresh.uri, tmp_path / "lake")
+    return Lake(str(tmp_path / "lake"))
 
 
 def say(lake, action, machine="pump/id_00", by="kim", **more):
@@ -196,7 +204,7 @@ def test_a_repair_may_come_before_its_first_night(lake, day):
         ("ack", "fan/a", {}, r"is 2: fan/a/-6_dB, fan/a/0_dB; name one"),
         ("ack", "pump/id_01", {}, r"no alarm of pump/id_01 stands on 2026-01-20"),
         ("ack", "pump/id_00", {"night": "2026-01-09"}, r"no alarm of pump/id_00 stands on 2026-01-09"),
-        ("ack", "pump/id_00", {"night": "2026-01-21"}, r"2026-01-21: no machine was heard .*2026-01-01 to 2099-01-01, near it 2026-01-18"),
+        ("ack", "pump/id_00", {"night": "2026-01-21"}, r"2026-01-21: no machine .* near it 2026-01-18, "),
         ("ack", "pump/id_00", {"night": "yesterday"}, r"night 'yesterday' is no date"),
         ("ack", "pump/id_00", {"until": "2026-02-01"}, r"ack: has no until"),
         ("ack", "pump/id_00", {"by": None}, r"HUMWATCH_USER"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -153,3 +154,38 @@ def test_the_same_night_gives_the_same_pages(site, published):
     again = {name: data.decode() for name, data in pages(samples.sample_site(30))}
     assert again == published
     assert np.mean([len(page) for page in published.values()]) < 120_000
+
+
+def test_what_people_did_is_on_the_page_with_who_and_when(site):
+    alarm, other = view(site, "alarm"), view(site, "normal")
+    said = {
+        "acknowledged_by": "kim", "acknowledged_at": "2026-11-20T08:00:00+00:00", "muted_by": "lee",
+        "muted_until": "2026-12-01", "repaired": "2026-11-02", "note": "<i>loud</i>",
+    }  # fmt: skip
+    known = dataclasses.replace(alarm, nights=[*alarm.nights[:-1], alarm.tonight | said])
+    at = datetime(2026, 11, 20, 8, 30, tzinfo=UTC)
+    rows = [
+        {"action_id": "abc", "action": action, "night": "2026-11-20", "until": until, "text": text, "by": "kim",
+         "at": at, "withdrawn_by": by, "withdrawn_at": by and at}
+        for action, until, text, by in (
+            ("ack", None, "bearing <ordered>", None), ("mute", "2026-12-01", None, "lee"), ("note", None, "loud", None),
+            ("repaired", None, None, None),
+        )
+    ]  # fmt: skip
+    fleet = dataclasses.replace(site.fleet, machines=[known, other])
+    made = {
+        name: data.decode()
+        for name, data in pages(dataclasses.replace(site, fleet=fleet, actions={known.machine: rows}))
+    }
+    page = text(made[known.page])
+    for words in (
+        "Acknowledged by kim on 2026-11-20", "Muted by lee through 2026-12-01", "nights before 2026-11-02 are no ref",
+        "2026-11-20 08:30 kim Acknowledged 2026-11-20 bearing &lt;ordered&gt; abc",
+        "Muted through 2026-12-01 withdrawn by lee, 2026-11-20 08:30", "Note : &lt;i&gt;loud&lt;/i&gt;",
+    ):  # fmt: skip
+        assert words in page
+    assert "What people did" not in made[other.page]
+    assert "1 acknowledged or muted" in text(made["index.html"])
+    for name in ("index.html", "mail.html"):
+        assert "acknowledged by kim" in text(made[name])
+        assert "muted through 2026-12-01" in text(made[name])
