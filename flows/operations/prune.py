@@ -1,6 +1,7 @@
 """`humwatch prune`: delete what no settings, no report and no model needs any more. Run it while no run is at work.
 
-Recordings, labels, actions and reports are never deleted, only parts of which every recording has a newer row that is decoded.
+Recordings, labels, actions and reports are never deleted, only parts of which every recording has a newer row that is
+decoded.
 Of everything else is kept, whatever its age,
 
 - what is under the keys of the settings given, with labels and with assumed normals. Settings that have left nothing in
