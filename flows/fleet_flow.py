@@ -92,10 +92,13 @@ def without_credentials(uri: str) -> str:
 
 
 def _problems(state: State[Any]) -> list[Problem]:
-    """Return what went wrong; of errors that are not ours only the kind, since nobody knows what their text holds."""
     if state.is_crashed():
         return [Problem("", "", "crashed", "the process of the run ended or stopped answering; what it did is kept")]
-    error = state.result(raise_on_failure=False)
+    return problems_of(state.result(raise_on_failure=False))
+
+
+def problems_of(error: object) -> list[Problem]:
+    """Return what went wrong; of errors that are not ours only the kind, since nobody knows what their text holds."""
     if isinstance(error, RunFailed) and error.summary.errors:
         return error.summary.errors
     if isinstance(error, HumwatchError):

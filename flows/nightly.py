@@ -10,6 +10,7 @@ from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow
 from humwatch.flows.pipeline import run_stages, running
 from humwatch.flows.presets import PresetName, load
 from humwatch.flows.summary import RunSummary
+from humwatch.flows.telling import failure_told, tell_night
 from humwatch.tasks.plan.catalog import silent_machines
 from humwatch.tasks.plan.open_nights import newest_night, open_nights
 from humwatch.tasks.plan.run import Run
@@ -62,7 +63,7 @@ def nightly(
         RunFailed: a stage cannot be carried out at all.
     """
     run = night_run(lake, night, machines, preset, settings)
-    with running(run, "nightly", sources) as summary:
+    with failure_told(run, night), running(run, "nightly", sources) as summary:
         run_stages(summary, _of_nights(run, night), ("spectrograms", "features", "fit"))
         run_stages(summary, _of_nights(run, night), ("score",))
         newest = night.isoformat() if night else newest_night(run)
@@ -70,6 +71,7 @@ def nightly(
             summary.late = sorted(summary.batches_finished - {newest})
             for reported in (*summary.late, newest):
                 _report(summary, run.scoped(Scope(frozenset({reported}), machines)), reported)
+        tell_night(summary, run, night)
     return summary
 
 

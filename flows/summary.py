@@ -9,6 +9,7 @@ from typing import Any
 
 from humwatch.storage.errors import HumwatchError
 from humwatch.tasks.ingest.wording import Doubt
+from humwatch.tasks.notify.task import Delivery
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.suspicions import suspicions
@@ -61,6 +62,7 @@ class RunSummary:
     same_samples: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     nights: list[dict[str, Any]] = field(default_factory=list)
+    told: list[Delivery] = field(default_factory=list)
     retrained: list[dict[str, Any]] = field(default_factory=list)
     rolled_back: list[str] = field(default_factory=list)
     degraded: bool = False
@@ -77,7 +79,7 @@ class RunSummary:
         """Return the summary of a backfill: the sums of its nights, and each night in `nights`."""
         total = cls("backfill", lake)
         for summary in summaries:
-            for name in (*_COUNTS, "errors"):
+            for name in (*_COUNTS, "errors", "told"):
                 setattr(total, name, getattr(total, name) + getattr(summary, name))
             total.reasons = dict((Counter(total.reasons) + Counter(summary.reasons)).most_common())
             total.degraded |= summary.degraded
@@ -104,8 +106,8 @@ class RunSummary:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "batches_finished", "evaluation_id"}
         only_when_used = {
-            "reasons", "night", "silent", "same_samples", "late", "nights", "retrained", "rolled_back", "doubts",
-            "next_step",
+            "reasons", "night", "silent", "same_samples", "late", "nights", "told", "retrained", "rolled_back",
+            "doubts", "next_step",
         }  # fmt: skip
         return {
             name: value

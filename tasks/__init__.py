@@ -12,6 +12,7 @@
     alarms/        scores of many nights -> a state for each machine and night
     evaluation/    scores x labels -> AUC and its company
     reports/       tables -> a page, published
+    notify/        what is new on a night -> one message a channel
 
     explanation/   what drove a score
     settings.py    every setting
@@ -19,5 +20,5 @@
 
 Plain modules are functions on arrays and rows; each stage's `task.py` binds them to storage, Dask and Prefect, and only
 a `task.py` and `execution/stage.py` may import those two. A room imports only rooms that stand above it in this order:
-settings, frames, weights, plan, execution, the stages up to alarms, explanation, evaluation, reports.
+settings, frames, weights, plan, execution, the stages up to alarms, explanation, evaluation, reports, notify.
 """

@@ -6,6 +6,7 @@ Presets, and where values come from, are in `flows/presets.py`; what a preset do
 from __future__ import annotations
 
 import math
+import re
 from datetime import date
 from typing import Annotated, Literal, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -330,6 +331,37 @@ class ReportSettings(Section):
     clip_s: float = Field(default=10.0, gt=0, description="Longest embedded clip.")
 
 
+class NotifySettings(Section):
+    """Where people are told of a night. The addresses hold secrets and are no settings: these say where they are."""
+
+    variable: str = Field(
+        default="HUMWATCH_NOTIFY_URLS",
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable with Apprise URLs, one a line or parted by commas.",
+    )
+    secret_blocks: tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], ...] = Field(
+        default=(), description="Names of Prefect secret blocks with Apprise URLs."
+    )
+    reports_url: str | None = Field(
+        default=None,
+        description="Public address of the lake's folder `reports/`, for links; unset: its address in the lake.",
+    )
+
+    @field_validator("secret_blocks", mode="before")
+    @classmethod
+    def _one_block_is_a_list_of_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("reports_url")
+    @classmethod
+    def _address_holds_no_secret(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/@?#]+(/[^?#]*)?", value):
+            raise ValueError(
+                "must be http://HOST/PATH or https://HOST/PATH, without user, password, query and fragment"
+            )
+        return value
+
+
 class DaskSettings(Section):
     """Where blocks are worked on."""
 
@@ -372,5 +404,6 @@ class Settings(Section):
     alarms: AlarmSettings = Field(default=AlarmSettings(), description="Attention and alarms of a fleet")
     evaluation: EvaluationSettings = Field(default=EvaluationSettings(), description="Figures and intervals")
     report: ReportSettings = Field(default=ReportSettings(), description="The published page")
+    notify: NotifySettings = Field(default=NotifySettings(), description="Telling people of a night")
     dask: DaskSettings = Field(default=DaskSettings(), description="Workers")
     store: StoreSettings = Field(default=StoreSettings(), description="Layout of the Zarr stores")

@@ -14,8 +14,9 @@ FLOORS = ["storage", "tasks", "flows"]
 ROOMS = [
     *("settings", "frames", "words", "weights", "sound", "plan", "execution"),
     *("ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "explanation", "evaluation", "reports"),
+    "notify",
 ]
-STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "evaluation", "reports"]
+STAGES = ["ingest", "spectrograms", "features", "detectors", "scoring", "alarms", "evaluation", "reports", "notify"]
 # What the ground floor may not know.
 STORAGE_MUST_NOT_KNOW = {"prefect", "dask", "distributed", "torch", "torchvision", "sklearn", "librosa", "pandas"}
 ORCHESTRATORS = {"prefect", "dask", "distributed"}

@@ -113,6 +113,10 @@ def _print(summary: RunSummary) -> None:
         errors.print("degraded: more recordings were rejected than ingest.max_rejected_fraction allows", style="yellow")
     for told in summary.same_samples:
         errors.print(told, style="yellow", markup=False, highlight=False)
+    for delivery in summary.told:
+        style = None if delivery.state == "sent" else "yellow"
+        said = f"channel {delivery.channel}: {delivery.state}: {delivery.message}"
+        errors.print(said, style=style, markup=False, highlight=False, soft_wrap=True)
     for problem in summary.errors:
         errors.print(f"error [{problem.code}] {problem.message}", style="red", markup=False, highlight=False)
     if why:

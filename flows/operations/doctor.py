@@ -27,6 +27,9 @@ from rich.table import Table
 from humwatch.flows.cluster import workers
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import Lake
+from humwatch.storage.notices import Notices, known_channel, read_notices
+from humwatch.tasks.notify.sending import Channel, channels_of
+from humwatch.tasks.notify.task import addresses
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.settings import Settings
 from humwatch.tasks.weights.sources import WITHOUT_WEIGHTS
@@ -55,7 +58,7 @@ def examine(settings: Settings, lake_uri: str | None) -> list[Check]:
     checks += [_check_device(settings), *_check_weights(settings)]
     if lake_uri is not None:
         checks += [check_lake(lake_uri), *check_disk(lake_uri)]
-    return [*checks, check_dask(settings), check_prefect()]
+    return [*checks, check_dask(settings), check_prefect(), *check_channels(settings, lake_uri)]
 
 
 def doctor_table(checks: list[Check]) -> Table:
@@ -168,6 +171,38 @@ def check_prefect() -> Check:
         return Check("prefect", "pass", f"{url}: answers")
     found = f"{url}: {type(error).__name__} {error}".strip()
     return Check("prefect", "fail", found, "start the server, or correct or unset PREFECT_API_URL")
+
+
+def check_channels(settings: Settings, lake_uri: str | None) -> Iterator[Check]:
+    """Check the addresses of who is told, and what the lake says became of the last message to each; none is sent."""
+    notify = settings.notify
+    urls, problems = addresses(notify)
+    for problem in problems:
+        yield Check("notify", "fail", problem, "correct notify.secret_blocks, or start the Prefect server")
+    if not urls and not problems:
+        yield Check("notify", "pass", f"no {notify.variable} and no notify.secret_blocks: nobody is told of alarms")
+    for channel in channels_of(urls):
+        if channel.problem:
+            yield Check("notify", "fail", f"channel {channel.name}: {channel.problem}", "correct the address")
+        else:
+            yield _check_last_message(channel, lake_uri)
+
+
+def _check_last_message(channel: Channel, lake_uri: str | None) -> Check:
+    name = f"channel {channel.name}"
+    try:
+        lake = Lake(lake_uri) if lake_uri else None
+        known = known_channel(lake, channel.url) if lake else None
+        notices = read_notices(lake, known) if lake and known else Notices(0)
+    except (HumwatchError, OSError) as error:
+        return Check("notify", "warn", f"{name}: what it was told cannot be read: {error}", "see the check `lake`")
+    if notices.failed:
+        begun, why = notices.failed
+        return Check("notify", "warn", f"{name}: did not arrive: {begun.title}: {why}", "the next run tells it again")
+    if notices.unsure:
+        found = f"{name}: may not have arrived: {notices.unsure.title}"
+        return Check("notify", "warn", found, "it is not sent again: look at the report")
+    return Check("notify", "pass", f"{name}: {notices.newest} messages" if notices.newest else name)
 
 
 def _check_device(settings: Settings) -> Check:

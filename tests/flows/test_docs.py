@@ -20,6 +20,7 @@ from humwatch.storage.reports import publish
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.actions import ACTION_COLUMNS
+from humwatch.tasks.notify.task import Delivery
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
 
@@ -144,6 +145,7 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
         same_samples=["a"],
         late=["a"],
         nights=[{"a": 1}],
+        told=[Delivery("a", "sent", "b")],
         retrained=[{"a": 1}],
         rolled_back=["a"],
         doubts=[Doubt("a", "b", "c")],

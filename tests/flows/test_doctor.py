@@ -8,10 +8,12 @@ from pathlib import Path
 import distributed
 import pytest
 import torch
+from listeners import SECRET, Webhook
 from operator_lake import contents, humwatch
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from humwatch.flows.operations.doctor import (
+    check_channels,
     check_dask,
     check_disk,
     check_lake,
@@ -22,6 +24,9 @@ from humwatch.flows.operations.doctor import (
 )
 from humwatch.flows.presets import load
 from humwatch.storage.lake import Lake
+from humwatch.tasks.notify.news import News
+from humwatch.tasks.notify.task import tell_channels
+from humwatch.tasks.plan.run import Run
 
 INSTALLED = {"fastapi": "0.150.1", "sqlalchemy": "2.0.44", "prefect": "3.8.8"}
 REQUIRED = ["fastapi<0.151", "sqlalchemy<2.1", "prefect<4,>=3.8.8", 'pytest>=99; extra == "dev"']
@@ -156,7 +161,7 @@ def test_a_healthy_place_ends_with_0(tmp_path):
     answer = humwatch("doctor", "--lake", tmp_path, "--backbone", "fake", "--json")
     assert (answer.status, answer.json["command"], answer.json["errors"]) == (0, "doctor", [])
     checks = answer.json["checks"]
-    names = ["python", "libraries", "device", "weights", "lake", "disk", "dask", "prefect"]
+    names = ["python", "libraries", "device", "weights", "lake", "disk", "dask", "prefect", "notify"]
     assert [check["check"] for check in checks] == names
     assert {check["state"] for check in checks} <= {"pass", "warn"}
     assert all(check["advice"] for check in checks if check["state"] != "pass")
@@ -191,3 +196,32 @@ def test_a_device_that_is_not_here_fails():
 def test_bad_settings_are_bad_usage():
     answer = humwatch("doctor", "--set", "nothing.at=1", "--json")
     assert (answer.status, answer.json["errors"][0]["code"]) == (2, "bad_configuration")
+
+
+def test_channels(tmp_path, monkeypatch):
+    settings, lake = load(), str(tmp_path / "lake")
+    assert states(check_channels(settings, lake)) == [("notify", "pass")]
+    with Webhook() as up:
+        pass
+    monkeypatch.setenv("HUMWATCH_NOTIFY_URLS", f"{up.url}, nothing://{SECRET}")
+    checks = list(check_channels(settings, lake))
+    assert states(checks) == [("notify", "pass"), ("notify", "fail")]
+    assert SECRET not in repr(checks)
+    assert not (tmp_path / "lake").exists()
+    failure = [News("failed", "workers_lost", "workers_lost: gone", "2026-01-02")]
+    tell_channels.fn(Run(lake, settings), "2026-01-02", failure, "", judged=False)
+    first = next(check_channels(settings, lake))
+    assert (first.state, first.found) == (
+        "warn", "channel 1 (JSON): did not arrive: Humwatch, 2026-01-02: 1 failure: no connection",
+    )  # fmt: skip
+    with up:
+        up.status = None
+        tell_channels.fn(Run(lake, settings), "2026-01-02", failure, "", judged=False)
+        first = next(check_channels(settings, lake))
+        assert (first.state, first.found) == (
+            "warn", "channel 1 (JSON): may not have arrived: Humwatch, 2026-01-02: 1 failure",
+        )  # fmt: skip
+        up.status, failure = 200, [News("failed", "storage_full", "no room", "2026-01-03")]
+        tell_channels.fn(Run(lake, settings), "2026-01-03", failure, "", judged=False)
+    assert next(check_channels(settings, lake)).found == "channel 1 (JSON): 3 messages"
+    assert len(up.told) == 2
