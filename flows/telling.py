@@ -29,11 +29,10 @@ def tell_night(summary: RunSummary, run: Run, named: date | None) -> None:
     What happened on earlier nights and still stands is seen on the newest; so a backfill tells of its last night alone.
     """
     with _no_reason_to_fail(summary):
-        today = _date_of(run, named)
         judged = summary.night is not None and summary.report is not None and summary.night == newest_night(run)
-        night = summary.night if judged and summary.night else today
+        night = summary.night if judged and summary.night else _date_of(named, run)
         tonight = run.scoped(Scope(frozenset({night}), run.scope.machines))
-        of_run = failures(summary.errors, today)
+        of_run = failures(summary.errors, _today(run))
         summary.told += tell_channels(tonight, night, of_run, link_to(summary, run), judged=judged)
 
 
@@ -45,13 +44,13 @@ def failure_told(run: Run, named: date | None) -> Iterator[None]:
     except Exception as error:
         summary = error.summary if isinstance(error, RunFailed) else RunSummary("nightly", run.lake_uri)
         with _no_reason_to_fail(summary):
-            today = _date_of(run, named)
-            summary.told += tell_channels(run, today, failures(problems_of(error), today), "", judged=False)
+            of_run = failures(problems_of(error), _today(run))
+            summary.told += tell_channels(run, _date_of(named, run), of_run, "", judged=False)
         raise
 
 
-def failures(problems: Sequence[Problem], night: str) -> list[News]:
-    """Return the problems of a run as one thing to tell; the same codes again that night are the same thing."""
+def failures(problems: Sequence[Problem], today: str) -> list[News]:
+    """Return the problems of a run as one thing to tell; the same codes again today, of whatever night, are the same."""
     if not problems:
         return []
     first, *others = problems
@@ -59,7 +58,7 @@ def failures(problems: Sequence[Problem], night: str) -> list[News]:
     where = f"{first.stage}: " if first.stage else ""
     more = f" (and {len(others)} more)" if others else ""
     codes = ",".join(sorted({problem.code for problem in problems}))
-    return [News("failed", codes, f"{where}{first.code}: {message}{more}", night)]
+    return [News("failed", codes, f"{where}{first.code}: {message}{more}", today)]
 
 
 def link_to(summary: RunSummary, run: Run) -> str:
@@ -74,10 +73,13 @@ def _below(public: str, page: str) -> str:
     return f"{public.rstrip('/')}/{page.rpartition('/reports/')[2]}"
 
 
-def _date_of(run: Run, named: date | None) -> str:
-    """Return the night named, else today where the plant is."""
-    today = datetime.now(ZoneInfo(run.settings.ingest.time_zone)).date()
-    return (named or today).isoformat()
+def _date_of(named: date | None, run: Run) -> str:
+    return _today(run) if named is None else named.isoformat()
+
+
+def _today(run: Run) -> str:
+    """Return the date where the plant is."""
+    return datetime.now(ZoneInfo(run.settings.ingest.time_zone)).date().isoformat()
 
 
 @contextmanager
@@ -87,4 +89,4 @@ def _no_reason_to_fail(summary: RunSummary) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - as above
         _log.warning("nobody was told: %s", type(error).__name__)
-        summary.told.append(Delivery("", "failed", f"nobody was told: {type(error).__name__}"))
+        summary.told.append(Delivery("all", "failed", f"nobody was told: {type(error).__name__}"))

@@ -177,8 +177,8 @@ def check_channels(settings: Settings, lake_uri: str | None) -> Iterator[Check]:
     """Check the addresses of who is told, and what the lake says became of the last message to each; none is sent."""
     notify = settings.notify
     urls, problems = addresses(notify)
-    for problem in problems:
-        yield Check("notify", "fail", problem, "correct notify.secret_blocks, or start the Prefect server")
+    for name, problem in problems.items():
+        yield Check("notify", "fail", f"{name}: {problem}", "correct notify.secret_blocks, or start the Prefect server")
     if not urls and not problems:
         yield Check("notify", "pass", f"no {notify.variable} and no notify.secret_blocks: nobody is told of alarms")
     for channel in channels_of(urls):

@@ -34,7 +34,7 @@ class Delivery:
     """What became of a message.
 
     Attributes:
-        channel: Place and service of the channel.
+        channel: Place and service of the channel, or name of the secret block that cannot be read.
         state: `unsure`: a run ended while it was sent, or no answer came; it is not sent again.
         message: Its heading where it was sent, else what happened.
     """
@@ -69,14 +69,14 @@ def tell_channels(run: Run, night: str, of_run: Sequence[News], link: str, *, ju
     return deliveries
 
 
-def addresses(settings: NotifySettings) -> tuple[list[str], list[str]]:
-    """Return the addresses of the channels, which are secrets, and what of them could not be read, in words."""
-    urls, problems = split_urls(os.environ.get(settings.variable, "")), []
+def addresses(settings: NotifySettings) -> tuple[list[str], dict[str, str]]:
+    """Return the addresses of the channels, which are secrets, and of each block that cannot be read why, in words."""
+    urls, problems = split_urls(os.environ.get(settings.variable, "")), {}
     for name in settings.secret_blocks:
         try:
             value = Secret.load(name).get()  # type: ignore[union-attr] # no coroutine: nothing is async here
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold what nobody may read
-            problems.append(f"the Prefect secret block {name} cannot be read ({type(error).__name__})")
+            problems[name] = f"the Prefect secret block cannot be read ({type(error).__name__})"
             continue
         urls += [url for text in (value if isinstance(value, list) else [value]) for url in split_urls(str(text))]
     return urls, problems
@@ -84,7 +84,7 @@ def addresses(settings: NotifySettings) -> tuple[list[str], list[str]]:
 
 def _configured(settings: NotifySettings) -> tuple[list[Channel], list[Delivery]]:
     urls, problems = addresses(settings)
-    return channels_of(urls), [Delivery("", "failed", problem) for problem in problems]
+    return channels_of(urls), [Delivery(name, "failed", problem) for name, problem in problems.items()]
 
 
 def _fleet(run: Run) -> Fleet | None:

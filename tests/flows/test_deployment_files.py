@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 COMPOSE = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_text())
 PREFECT_VARIABLES = set(_get_settings_fields(Settings))
-OWN = {"HUMWATCH_LAKE", "HUMWATCH_SOURCES", "HUMWATCH_TIME_ZONE", "HUMWATCH_IMAGE"}
+OWN = {"HUMWATCH_LAKE", "HUMWATCH_SOURCES", "HUMWATCH_TIME_ZONE", "HUMWATCH_IMAGE", "HUMWATCH_NOTIFY_URLS"}
 
 
 def values(name):

@@ -224,3 +224,24 @@ def test_one_fold_is_refused_where_held_out_scores_are_needed():
     with pytest.raises(BadConfiguration, match="nights"):
         load("fast", assignments=[one, "fit.training=assumed_normal"])
     assert load("default", assignments=[one, alone]).fit.calibration_folds == 1
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "notify.variable=json://host/s3cr3t", "notify.secret_blocks=json://host/s3cr3t",
+        "notify.secret_blocks=['json://host/s3cr3t']", "notify.urls=['json://host/s3cr3t']",
+        "alarms.notify=['json://host/s3cr3t']", "notify.reports_url=https://me:s3cr3t@host/reports",
+        "notify.reports_url=https://host/reports?token=s3cr3t",
+    ],
+)  # fmt: skip
+def test_an_address_that_holds_a_secret_is_no_setting_and_is_not_repeated(assignment):
+    with pytest.raises(BadConfiguration, match="notify") as refused:
+        load(assignments=[assignment])
+    assert "s3cr3t" not in str(refused.value)
+
+
+def test_where_addresses_are_is_a_setting(monkeypatch):
+    monkeypatch.setenv("HUMWATCH_NOTIFY_URLS", "json://host/s3cr3t")  # no setting, though called like one
+    notify = load(assignments=["notify.secret_blocks=plant-chat", "notify.reports_url=https://host:8/reports/"]).notify
+    assert (notify.variable, notify.secret_blocks) == ("HUMWATCH_NOTIFY_URLS", ("plant-chat",))

@@ -12,6 +12,8 @@ import pytest
 import warm
 from conftest import FAKE, dask_address, prefect_api, run_humwatch
 from listeners import SECRET, MailServer, Webhook, text_of
+from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import ask
 
 from humwatch.flows.simulation import FleetPlan, simulate
@@ -142,6 +144,26 @@ def test_a_night_that_fails_is_told_once(lake, tmp_path):
         assert all_of_it["message"].startswith("Failure: ")
         assert "127.0.0.1:1/gone.zip" in all_of_it["message"]
         assert SECRET not in some["message"] + all_of_it["message"]
+        backfilled = run_humwatch(  # the same failure, whatever the night
+            *("backfill", tmp_path / "gone", "--lake", lake, "--from", "2026-01-10", "--to", LAST, *FLEET),
+            env={"HUMWATCH_NOTIFY_URLS": webhook.url},
+        )
+        assert (backfilled.status, len(webhook.told)) == (1, 2)
+
+
+def test_addresses_are_read_from_secret_blocks(judged, lake):
+    with Webhook() as webhook, temporary_settings({PREFECT_API_URL: prefect_api()}):
+        Secret(value=f"{webhook.url}\n").save("plant-chat", overwrite=True)
+        given = ("--set", "notify.secret_blocks=['plant-chat', 'nowhere']")
+        ran = run_humwatch("nightly", judged[1], "--lake", lake, *FLEET, *given)
+        assert ran.status == 0
+        assert [(told["channel"], told["state"]) for told in ran.summary["told"]] == [
+            ("", "failed"),
+            ("1 (JSON)", "sent"),
+        ]
+        assert ran.summary["told"][0]["message"].startswith("the Prefect secret block nowhere cannot be read")
+        assert len(webhook.told) == 1
+        assert SECRET not in ran.stdout + ran.stderr
 
 
 def test_an_address_that_is_none_fails_no_night(judged, lake):

@@ -18,7 +18,7 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.notices import channel_id, known_channel
 from humwatch.storage.tables import MACHINE_NIGHTS, create_table
 from humwatch.tasks.notify.news import News
-from humwatch.tasks.notify.task import tell_channels
+from humwatch.tasks.notify.task import Delivery, tell_channels
 from humwatch.tasks.plan.night_tables import table_path
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
@@ -356,4 +356,4 @@ def test_a_secret_block_that_cannot_be_read_is_told_and_the_others_are_used(plan
     plant.nights(wrong="na")
     deliveries = plant.tell(secret_blocks=["plant-chat"])
     assert states(deliveries) == ["failed", "sent"]
-    assert deliveries[0].message == "the Prefect secret block plant-chat cannot be read (ValueError)"
+    assert deliveries[0] == Delivery("plant-chat", "failed", "the Prefect secret block cannot be read (ValueError)")
