@@ -66,7 +66,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.CHANNEL_MISSING: "it has no channel of the number that the settings or its manifest name",
     Reason.NOT_FINITE: "it holds NaN or infinite samples",
     Reason.NO_SAMPLES: "it holds no samples",
-    Reason.SILENT: "it, or one of several channels, is quieter as a whole than health.silent_rms_dbfs",
+    Reason.SILENT: "it, or one of several channels, is quieter as a whole than health.silent_rms_dbfs, its "
+    "DC offset taken off",
     Reason.DEAD_CHANNEL: "the channel used, or one of several, never changes",
     Reason.CLIPPED: "more samples than health.max_clipped_fraction are at full scale",
     Reason.REPEATED: "another recording of the machine has the same samples, bit for bit: a copy, or a stuck recorder",

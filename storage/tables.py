@@ -62,9 +62,11 @@ HEALTH = pa.schema(
         ("channels_heard", pa.int64()),  # null as well in tables of versions that heard one only
         ("duration_s", pa.float64()),
         ("rms_dbfs", pa.float64()),
+        ("ac_rms_dbfs", pa.float64()),  # null as well in tables of versions that did not measure it
         ("peak_dbfs", pa.float64()),
         ("clipped_fraction", pa.float64()),
         ("silent_fraction", pa.float64()),
+        ("constant_fraction", pa.float64()),  # null as well in tables of versions that did not measure it
         ("dc_offset", pa.float64()),
         ("nonfinite_fraction", pa.float64()),
         ("dead_channel", pa.bool_()),

@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 
 from humwatch.storage.models import Machine
-from humwatch.storage.reasons import Reason
 from humwatch.storage.records import Passport
 from humwatch.tasks.alarms.night_scores import night_score
-from humwatch.tasks.alarms.sensors import unhealthy
+from humwatch.tasks.alarms.sensors import SENSOR, sensor_fault, told_dropouts, told_few, too_few, with_dropouts
 from humwatch.tasks.detectors.calibration import p_values
 from humwatch.tasks.plan.catalog import MACHINE, by_machine
 from humwatch.tasks.settings import AlarmSettings, FitSettings
@@ -47,7 +46,7 @@ def night_facts(
     """
     known = by_machine(recordings[recordings["batch"] <= night])
     heard, scored = by_machine(recordings[recordings["batch"] == night]), by_machine(scores)
-    rms_dbfs = recordings.set_index("recording_id")["rms_dbfs"]
+    measured = recordings.set_index("recording_id")[["batch", *SENSOR]]
     return pd.DataFrame(
         [
             {
@@ -55,7 +54,7 @@ def night_facts(
                            strict=True)),
                 "night": night,
                 **_facts(machine, heard.get(machine, recordings[:0]), scored.get(machine, scores[:0]), passports,
-                         rms_dbfs, settings, commissioning(night, until_now, fit)),
+                         measured, settings, commissioning(night, until_now, fit)),
             }
             for machine, until_now in known.items()
         ]
@@ -67,15 +66,17 @@ def _facts(
     recordings: pd.DataFrame,
     scores: pd.DataFrame,
     passports: Passports,
-    rms_dbfs: pd.Series[float],
+    measured: pd.DataFrame,
     settings: AlarmSettings,
     without_model: str,
 ) -> dict[str, Any]:
     heard_first = scores[~scores["in_training"].astype(bool)]
-    judged = heard_first[heard_first["p_value"].notna()]
     version = None if heard_first.empty else str(heard_first["model_version"].iloc[0])
     passport = None if version is None else passports[machine, version]
-    usual_rms_dbfs = float(rms_dbfs.reindex(passport.training_recordings).median()) if passport else float("nan")
+    training = measured.reindex(passport.training_recordings if passport else [])
+    dropouts = with_dropouts(recordings, training)
+    fit = heard_first["recording_id"].isin(recordings["recording_id"][~dropouts])
+    judged = heard_first[heard_first["p_value"].notna() & fit]
     facts: dict[str, Any] = {
         "n_recordings": len(recordings),
         "n_rejected": int((recordings["status"] == "rejected").sum()),
@@ -92,18 +93,19 @@ def _facts(
     }
     if recordings.empty:
         return facts | {"state": "silent"}
-    level, rejected = facts["rms_dbfs_median"], facts["n_rejected"]
-    repeated = int((recordings["reason"] == Reason.REPEATED).sum())
-    if broken := unhealthy(len(recordings), rejected, repeated, level, usual_rms_dbfs, settings.level_jump_db):
+    if broken := sensor_fault(recordings, training, settings.level_jump_db):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
         return facts | {"state": "learning", "reason": without_model}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
+    if broken := too_few(len(judged), training):
+        return facts | {"state": "unhealthy_sensor", "reason": broken}
+    told = "; ".join(filter(None, [told_dropouts(dropouts), told_few(len(judged), training)]))
     # among all, as the reference nights are: the p-values of the table are cautious where there are domains
     calibration = np.array(passport.calibration_scores, dtype=np.float64)
     ranked = p_values(judged["score"].to_numpy(np.float64), calibration)
-    return facts | {"night_score": night_score(ranked, len(calibration))}
+    return facts | {"night_score": night_score(ranked, len(calibration)), "reason": told or None}
 
 
 def commissioning(night: str, recordings: pd.DataFrame, fit: FitSettings) -> str:

@@ -71,7 +71,7 @@ class FleetNights:
             alarm_since=_taken(verdict.alarm_since, code),
             onset=_taken(verdict.onset, code),
             state=table["state"].where(known, charted),
-            reason=table["reason"].where(table["reason"].notna(), _taken(verdict.reasons, code)),
+            reason=_joined(table["reason"], _taken(verdict.reasons, code)),
         )  # fmt: skip
 
     def _night(self, night: str, rows: pd.DataFrame) -> Night:
@@ -91,6 +91,13 @@ class FleetNights:
 def model_name(machine: Machine, version: str) -> str:
     """Return what charts call a model."""
     return f"{machine.path}/{version}"
+
+
+def _joined(facts: pd.Series[str], charts: NDArray[np.object_]) -> list[str | None]:
+    """Return what the facts and the charts say of each machine, one after the other."""
+    return [
+        "; ".join(text for text in both if isinstance(text, str)) or None for both in zip(facts, charts, strict=True)
+    ]
 
 
 def _taken(values: list[str | None], code: NDArray[np.integer[Any]]) -> NDArray[np.object_]:

@@ -47,8 +47,9 @@ _HISTORY = pa.schema(
 _MEASURES = pa.schema(
     [
         HEALTH.field(name)
-        for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction",
-                     "dead_channel", "channels", "channels_heard", "sample_rate_hz", "sound_hash", "reason")
+        for name in ("n_frames", "duration_s", "nonfinite_fraction", "peak_dbfs", "rms_dbfs", "ac_rms_dbfs",
+                     "dc_offset", "clipped_fraction", "dead_channel", "channels", "channels_heard", "sample_rate_hz",
+                     "sound_hash", "reason")
     ]
 )  # fmt: skip
 

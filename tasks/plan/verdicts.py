@@ -19,13 +19,13 @@ FLOOR_DBFS = -200.0
 def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: SpectrogramSettings) -> pd.Series:
     """The first reason that applies to each recording, or None; independent of the order of rows.
 
-    Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT,
-    CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`), OTHER_CHANNELS, OTHER_BAND, WRONG_LENGTH. The last three
-    compare with the other recordings of the machine (site, machine_type, machine_id) that no reason before rejects:
-    with the number of channels heard, and the band up to the spectrogram's upper edge, that most of them have (of two
-    as frequent the greater); and with their median duration, but that only where most of them have about that length: a
-    machine that is recorded for as long as it runs has no wrong one. The clips of a file count as one recording, and
-    their length is nothing that can be wrong.
+    Order: the decode-time reason as it stands, NOT_FINITE, DEAD_CHANNEL (digital silence is SILENT instead), SILENT
+    (of a level without the DC offset, see `ac_levels_dbfs`), CLIPPED, REPEATED (see `humwatch.tasks.plan.repeats`),
+    OTHER_CHANNELS, OTHER_BAND, WRONG_LENGTH. The last three compare with the other recordings of the machine (site,
+    machine_type, machine_id) that no reason before rejects: with the number of channels heard, and the band up to the
+    spectrogram's upper edge, that most of them have (of two as frequent the greater); and with their median duration,
+    but that only where most of them have about that length: a machine that is recorded for as long as it runs has no
+    wrong one. The clips of a file count as one recording, and their length is nothing that can be wrong.
 
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
@@ -37,10 +37,8 @@ def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: Spectrogra
     Returns:
         object Series of `Reason` or None with the index of `facts`.
     """
-    columns = ("nonfinite_fraction", "peak_dbfs", "rms_dbfs", "clipped_fraction", "duration_s")
-    nonfinite, peak, rms, clipped, duration = (
-        facts[column].to_numpy(dtype=np.float64, na_value=np.nan) for column in columns
-    )
+    columns = ("nonfinite_fraction", "peak_dbfs", "clipped_fraction", "duration_s")
+    nonfinite, peak, clipped, duration = (_numbers(facts, column) for column in columns)
     dead = facts["dead_channel"].to_numpy(dtype=np.float64, na_value=np.nan) == 1
     reasons = facts["reason"].astype(object)
     verdict = reasons.where(reasons.notna(), None).to_numpy(dtype=object, copy=True)
@@ -50,7 +48,7 @@ def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: Spectrogra
 
     reject(Reason.NOT_FINITE, nonfinite > 0)
     reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
-    reject(Reason.SILENT, rms < settings.silent_rms_dbfs)
+    reject(Reason.SILENT, ac_levels_dbfs(facts) < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
     reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
     heard = facts["channels_heard"].astype(np.float64).fillna(1)
@@ -63,6 +61,26 @@ def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: Spectrogra
     share_off = fit.groupby(_machine(facts), dropna=False).transform("mean").to_numpy()
     reject(Reason.WRONG_LENGTH, is_off & (share_off < _MOST_OFF))
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
+
+
+def ac_levels_dbfs(facts: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """Return the level of each recording without its DC offset, float64 (recording,); NaN where it was not decoded.
+
+    Of versions that did not measure it, the total power less that of the offset; of several channels these may be of
+    different ones, and the total stands.
+
+    Args:
+        facts: columns ac_rms_dbfs, rms_dbfs, dc_offset and channels_heard.
+    """
+    measured, rms, offset, channels = (
+        _numbers(facts, column) for column in ("ac_rms_dbfs", "rms_dbfs", "dc_offset", "channels_heard")
+    )
+    power = 10 ** (rms / 10) - np.where(channels > 1, 0, offset) ** 2
+    return np.where(np.isnan(measured), 10 * np.log10(np.maximum(power, 10 ** (FLOOR_DBFS / 10))), measured)
+
+
+def _numbers(facts: pd.DataFrame, column: str) -> npt.NDArray[np.float64]:
+    return facts[column].to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:

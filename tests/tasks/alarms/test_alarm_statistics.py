@@ -109,7 +109,8 @@ def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
     """The table's p-values are the largest over domains, the reference nights' are not."""
     fan = {"site": None, "machine_type": "fan", "machine_id": "id_00", "condition": None}
     measured = {"batch": "2026-01-02", "status": "accepted", "rms_dbfs": -30.0, "clipped_fraction": 0.0, "label": None}
-    measured["reason"] = None
+    measured |= {"reason": None, "ac_rms_dbfs": -30.0, "dc_offset": 0.0, "channels_heard": 1}
+    measured |= {"silent_fraction": 0.0, "constant_fraction": 0.0}
     scored = {"in_training": False, "model_version": "v", "p_value": 1.0, "drift": 0.1}
     recordings = pd.DataFrame([{"recording_id": name, **fan, **measured} for name in "ab"])
     scores = pd.DataFrame([{"recording_id": name, **fan, **scored, "score": 2.5} for name in "ab"])

@@ -175,13 +175,11 @@ def test_a_stuck_recorder_is_a_sensor_fault_and_trains_with_one_take(tmp_path):
     assert fans["recorded_at"][fans["status"] == "accepted"].tolist() == [pd.Timestamp("2026-11-01", tz="UTC")]
     recordings = work.catalog().recordings
     empty = pd.DataFrame(
-        columns=["site", "machine_type", "machine_id", "condition", "in_training", "p_value", "model_version", "score",
-                 "drift"]
+        columns=["recording_id", "site", "machine_type", "machine_id", "condition", "in_training", "p_value",
+                 "model_version", "score", "drift"]
     )  # fmt: skip
     for night, n_rejected in zip(nights, (5, 6, 6), strict=True):
         facts = night_facts(night, recordings, empty, {}, AlarmSettings(), FitSettings()).set_index("machine_type")
         assert facts.loc["fan", "state"] == "unhealthy_sensor"
-        assert facts.loc["fan", "reason"].startswith(
-            f"{n_rejected} of 6 recordings rejected, {n_rejected} as repeated: "
-        )
+        assert facts.loc["fan", "reason"].startswith(f"{n_rejected} of 6 recordings rejected ({n_rejected} repeated): ")
         assert facts.loc["pump", "state"] != "unhealthy_sensor"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from humwatch.storage.reasons import Reason
-from humwatch.tasks.plan.verdicts import FLOOR_DBFS, judge
+from humwatch.tasks.plan.verdicts import FLOOR_DBFS, ac_levels_dbfs, judge
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 from humwatch.tasks.sound.decode import Audio
 from humwatch.tasks.spectrograms.health import measure, worst_of
@@ -33,6 +33,7 @@ def test_a_tone():
     assert health.peak_dbfs == pytest.approx(20 * math.log10(0.5), abs=1e-6)
     assert health.dc_offset == pytest.approx(0, abs=1e-9)
     assert (health.clipped_fraction, health.silent_fraction, health.nonfinite_fraction) == (0, 0, 0)
+    assert health.constant_fraction == 0
     assert health.dead_channel is False
 
 
@@ -40,6 +41,52 @@ def test_rms_includes_the_dc_offset():
     health = health_of(0.25 + tone(0.1))
     assert health.dc_offset == pytest.approx(0.25, abs=1e-7)
     assert health.rms_dbfs == pytest.approx(10 * math.log10(0.25**2 + 0.1**2 / 2), abs=1e-5)
+    assert health.ac_rms_dbfs == pytest.approx(10 * math.log10(0.1**2 / 2), abs=1e-5)
+
+
+def one_bit(seconds=1.0, offset=0.05):
+    """A dead microphone behind a converter with an offset, whose last bit is noise: -96.3 dBFS."""
+    bits = np.random.default_rng(0).integers(0, 2, int(seconds * RATE_HZ))
+    return np.float32(round(offset * 2**15) / 2**15) + np.float32(2.0**-15) * bits
+
+
+def test_an_offset_is_no_sound():
+    health = health_of(one_bit())
+    assert health.rms_dbfs == pytest.approx(20 * math.log10(0.05), abs=0.01)
+    assert health.ac_rms_dbfs == pytest.approx(20 * math.log10(2.0**-16), abs=0.01)
+    assert health.dead_channel is False
+    before = {**vars(health), "ac_rms_dbfs": None}
+    assert judged(facts(vars(health), before, {})).tolist() == [Reason.SILENT, Reason.SILENT, None]
+
+
+def test_a_level_that_was_not_measured_follows_from_that_of_one_channel():
+    measured = vars(health_of(0.25 + tone(0.1)))
+    table = facts(measured, {**measured, "ac_rms_dbfs": None}, {**measured, "ac_rms_dbfs": None, "channels_heard": 2})
+    assert ac_levels_dbfs(table) == pytest.approx([measured["ac_rms_dbfs"]] * 2 + [measured["rms_dbfs"]], abs=1e-9)
+    assert ac_levels_dbfs(facts({"rms_dbfs": -20.0, "dc_offset": 0.1}, UNDECODED)) == pytest.approx(
+        [FLOOR_DBFS, np.nan], nan_ok=True
+    )
+
+
+@pytest.mark.parametrize("rate", [RATE_HZ, 44_100, 11_025])
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(("gap_s", "low"), [(0.2, 0.37), (0.02, 0.19)])
+def test_gaps_of_zeros_or_of_the_last_sample_are_constant(rate, held, gap_s, low):
+    """40 % of the samples; of short gaps between half and all, as the 10 ms pieces fall."""
+    signal = np.random.default_rng(0).normal(0.01, 0.1, 10 * rate).astype(np.float32)
+    gap, step = round(gap_s * rate), round(2.5 * gap_s * rate)
+    for start in range(7, len(signal) - gap, step):
+        signal[start : start + gap] = signal[start] if held else 0
+    health = health_of(signal, rate=rate)
+    assert low < health.constant_fraction <= 0.4
+    assert health_of(signal[: 10 * gap + 1], rate=rate).constant_fraction <= 0.41
+
+
+def test_clipping_and_a_last_sample_are_no_gap():
+    signal = np.clip(10 * tone(0.5, 1.001), -1, 1)
+    assert health_of(np.repeat(signal, 10)).constant_fraction < 0.01
+    assert health_of(np.repeat(signal, 10)).clipped_fraction > 0.85
+    assert health_of(np.append(tone(0.5), 0.3)).constant_fraction == 0
 
 
 def test_full_scale_square_wave_is_0_dbfs_and_clipped():
@@ -102,6 +149,7 @@ def test_pieces_of_a_long_recording_give_what_the_whole_does(monkeypatch, rate, 
     signal = generator.normal(0.01, 0.2, 200_003).astype(np.float32)
     signal[40_000:90_000] = 0
     signal[100_000:100_050] = 1
+    signal[150_000:152_000] = 0.1
     signal[generator.choice(len(signal), broken, replace=False)] = np.nan
     whole = health_of(signal, "FLOAT", rate=rate)
     monkeypatch.setattr("humwatch.tasks.spectrograms.health._PIECE_SAMPLES", 10_007)
@@ -127,6 +175,7 @@ def facts(*rows, **common):
         "channels_heard": 1,
         "duration_s": 10.0,
         "rms_dbfs": -20.0,
+        "ac_rms_dbfs": None,
         "peak_dbfs": -6.0,
         "clipped_fraction": 0.0,
         "silent_fraction": 0.0,
@@ -157,6 +206,8 @@ UNDECODED = {
     "sample_rate_hz": None,
     "duration_s": None,
     "rms_dbfs": None,
+    "ac_rms_dbfs": None,
+    "dc_offset": None,
     "peak_dbfs": None,
     "clipped_fraction": None,
     "nonfinite_fraction": None,
@@ -287,6 +338,7 @@ def test_of_several_channels_the_worst_is_told():
     assert worst_of(channels[:1]) == channels[0]
     assert (worst.channels, worst.channels_heard, worst.dead_channel) == (4, 4, True)
     assert worst.rms_dbfs == channels[1].rms_dbfs
+    assert (worst.ac_rms_dbfs, worst.constant_fraction) == (channels[3].ac_rms_dbfs, 1)
     assert (worst.peak_dbfs, worst.clipped_fraction) == (0, channels[2].clipped_fraction)
     assert worst.dc_offset == pytest.approx(-0.2)
     assert worst.sound_hash not in {channel.sound_hash for channel in channels}
