@@ -93,11 +93,11 @@ def model_name(machine: Machine, version: str) -> str:
     return f"{machine.path}/{version}"
 
 
-def _joined(facts: pd.Series[str], charts: NDArray[np.object_]) -> list[str | None]:
+def _joined(facts: pd.Series[str], charts: NDArray[np.object_]) -> NDArray[np.object_]:
     """Return what the facts and the charts say of each machine, one after the other."""
-    return [
-        "; ".join(text for text in both if isinstance(text, str)) or None for both in zip(facts, charts, strict=True)
-    ]
+    both = zip(facts, charts, strict=True)
+    said = ["; ".join(text for text in texts if isinstance(text, str)) for texts in both]
+    return np.array([text or None for text in said], dtype=object)
 
 
 def _taken(values: list[str | None], code: NDArray[np.integer[Any]]) -> NDArray[np.object_]:

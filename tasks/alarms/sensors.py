@@ -132,7 +132,7 @@ def _lost(recordings: pd.DataFrame) -> npt.NDArray[np.float64]:
     silent, constant = (
         recordings[name].to_numpy(np.float64, na_value=np.nan) for name in ("silent_fraction", "constant_fraction")
     )
-    return np.fmax(silent, constant)
+    return np.asarray(np.fmax(silent, constant))
 
 
 def _median(values: pd.Series[float] | npt.NDArray[np.float64]) -> float:
