@@ -93,15 +93,16 @@ def _facts(
     }
     if recordings.empty:
         return facts | {"state": "silent"}
-    if broken := sensor_fault(recordings, training, settings.level_jump_db):
+    if broken := sensor_fault(recordings, training, dropouts, settings.level_jump_db):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     if passport is None:
         return facts | {"state": "learning", "reason": without_model}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
-    if broken := too_few(len(judged), training):
+    training_nights = training["batch"].value_counts().to_numpy(np.int64)
+    if broken := too_few(len(judged), training_nights):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
-    told = "; ".join(filter(None, [told_dropouts(dropouts), told_few(len(judged), training)]))
+    told = "; ".join(filter(None, [told_dropouts(dropouts), told_few(len(judged), training_nights)]))
     # among all, as the reference nights are: the p-values of the table are cautious where there are domains
     calibration = np.array(passport.calibration_scores, dtype=np.float64)
     ranked = p_values(judged["score"].to_numpy(np.float64), calibration)

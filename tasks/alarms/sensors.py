@@ -38,7 +38,9 @@ TOO_FEW = 0.1
 """Share of it below which it is not judged."""
 
 
-def sensor_fault(night: pd.DataFrame, training: pd.DataFrame, level_jump_db: float) -> str | None:
+def sensor_fault(
+    night: pd.DataFrame, training: pd.DataFrame, dropouts: npt.NDArray[np.bool_], level_jump_db: float
+) -> str | None:
     """Return in words why a night's sensor is unhealthy, None when it is not.
 
     Dead, silent, clipped, repeated and cut recordings are rejected one by one, and those with dropouts are not scored
@@ -50,10 +52,10 @@ def sensor_fault(night: pd.DataFrame, training: pd.DataFrame, level_jump_db: flo
         night: a machine's recordings of the night: columns status, reason and `SENSOR`.
         training: those that trained its model, columns `SENSOR`; none without a model. Where nothing is known of them,
             nothing is unusual.
+        dropouts: of the night, as `with_dropouts` tells them.
         level_jump_db: largest distance between the level of the night and theirs.
     """
-    rejected = night["status"].eq("rejected")
-    dropouts = with_dropouts(night, training)
+    rejected = night["status"].eq("rejected").to_numpy()
     if rejected.sum() + dropouts.sum() > MOST * len(night):
         return "; ".join(filter(None, [_rejected(night["reason"][rejected], len(night)), told_dropouts(dropouts)]))
     jump_db = _median(night["rms_dbfs"]) - _median(training["rms_dbfs"])
@@ -63,12 +65,9 @@ def sensor_fault(night: pd.DataFrame, training: pd.DataFrame, level_jump_db: flo
     jump_db = _median(ac_levels_dbfs(night)) - usual_dbfs
     if abs(jump_db) > level_jump_db:
         return f"level without the DC offset {jump_db:+.1f} dB from that of the training recordings"
-    offset = _median(night["dc_offset"])
-    beyond = max(training["dc_offset"].min() - offset, offset - training["dc_offset"].max())
-    if beyond > OFFSET_JUMP * 10 ** (usual_dbfs / 20):
-        return (
-            f"DC offset {offset:+.2g} of full scale; {_median(training['dc_offset']):+.2g} in the training recordings"
-        )
+    offset, usual = _median(night["dc_offset"]), training["dc_offset"]
+    if max(usual.min() - offset, offset - usual.max()) > OFFSET_JUMP * 10 ** (usual_dbfs / 20):
+        return f"DC offset {offset:+.2g} of full scale; {_median(usual):+.2g} in the training recordings"
     return None
 
 
@@ -92,27 +91,27 @@ def told_dropouts(dropouts: npt.NDArray[np.bool_]) -> str | None:
     return f"{dropouts.sum()} of {len(dropouts)} recordings with dropouts: pieces that are silent or never change"
 
 
-def told_few(n_judged: int, training: pd.DataFrame) -> str | None:
+def told_few(n_judged: int, training_nights: npt.NDArray[np.int64]) -> str | None:
     """Return in words that a night is judged by far fewer recordings than usual, None when it is not.
 
     Args:
         n_judged: recordings that it is judged by.
-        training: column batch, of the recordings that trained the model.
+        training_nights: how many each night had that trained the model: int64 (night,).
     """
-    usual = training["batch"].value_counts().median()
+    usual = _median(training_nights)
     return f"judged by {n_judged} of usually {usual:g} recordings" if n_judged < FEW * usual else None
 
 
-def too_few(n_judged: int, training: pd.DataFrame) -> str | None:
+def too_few(n_judged: int, training_nights: npt.NDArray[np.int64]) -> str | None:
     """Return in words that a night has too few recordings to be judged: fewer than any that trained the model, too.
 
     Args:
         n_judged: recordings that it could be judged by.
-        training: column batch, of the recordings that trained the model.
+        training_nights: how many each night had that trained the model: int64 (night,).
     """
-    a_night = training["batch"].value_counts()
-    if n_judged < TOO_FEW * a_night.median() and n_judged < a_night.min():
-        return f"{n_judged} of usually {a_night.median():g} recordings: too few to be judged"
+    usual = _median(training_nights)
+    if n_judged < TOO_FEW * usual and n_judged < training_nights.min():
+        return f"{n_judged} of usually {usual:g} recordings: too few to be judged"
     return None
 
 
@@ -135,7 +134,7 @@ def _lost(recordings: pd.DataFrame) -> npt.NDArray[np.float64]:
     return np.asarray(np.fmax(silent, constant))
 
 
-def _median(values: pd.Series[float] | npt.NDArray[np.float64]) -> float:
+def _median(values: npt.ArrayLike) -> float:
     """Return the median of what is finite, NaN without any."""
     finite = np.asarray(values, dtype=np.float64)
     finite = finite[np.isfinite(finite)]

@@ -23,7 +23,8 @@ def recordings(*rows, **common):
 
 
 def fault(night, training=None):
-    return sensor_fault(night, recordings(*[{}] * 20) if training is None else training, 12.0)
+    training = recordings(*[{}] * 20) if training is None else training
+    return sensor_fault(night, training, with_dropouts(night, training), 12.0)
 
 
 def gated(*shares):
@@ -97,19 +98,15 @@ def test_an_offset_that_leaves_the_range_of_the_training_recordings():
     assert fault(recordings({"dc_offset": 0.5}, rms_dbfs=-25.0), recordings({})[:0]) is None
 
 
-def nights(*counts):
-    """Training recordings of nights with so many recordings each."""
-    return pd.DataFrame({"batch": np.repeat([f"2026-01-{day:02d}" for day in range(1, len(counts) + 1)], counts)})
-
-
 def test_few_recordings_are_told_and_too_few_are_not_judged():
-    assert told_few(1, nights(6, 6, 5)) == "judged by 1 of usually 6 recordings"
-    assert told_few(3, nights(6, 6, 6)) is None
-    assert too_few(1, nights(6, 6, 6)) is None
-    assert too_few(2, nights(24, 24, 23)) == "2 of usually 24 recordings: too few to be judged"
-    assert too_few(3, nights(24, 24, 23)) is None
-    assert too_few(2, nights(24, 24, 2)) is None
-    assert (told_few(1, nights()), too_few(1, nights())) == (None, None)
+    six, many, none = np.array([6, 6, 5]), np.array([24, 24, 23]), np.array([], np.int64)
+    assert told_few(1, six) == "judged by 1 of usually 6 recordings"
+    assert told_few(3, six) is None
+    assert too_few(1, six) is None
+    assert too_few(2, many) == "2 of usually 24 recordings: too few to be judged"
+    assert too_few(3, many) is None
+    assert too_few(2, np.array([24, 24, 2])) is None
+    assert (told_few(1, none), too_few(1, none)) == (None, None)
 
 
 def test_a_night_is_judged_by_its_recordings_without_dropouts():
