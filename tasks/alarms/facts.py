@@ -99,7 +99,7 @@ def _facts(
         return facts | {"state": "learning", "reason": without_model}
     if judged.empty:
         return facts | {"reason": _UNSCORED}
-    training_nights = training["batch"].value_counts().to_numpy(np.int64)
+    training_nights = training["batch"].value_counts().to_numpy()
     if broken := too_few(len(judged), training_nights):
         return facts | {"state": "unhealthy_sensor", "reason": broken}
     told = "; ".join(filter(None, [told_dropouts(dropouts), told_few(len(judged), training_nights)]))

@@ -8,6 +8,7 @@ figures below.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,7 @@ LEAST_DROPOUT = 0.01
 MORE_DROPOUT = 1.5
 """How many times the share lost in any training recording that must be, too."""
 
-OFFSET_JUMP = 0.5
+OFFSET_JUMP = 0.25
 """How far a DC offset may leave the range of the training recordings, in AC levels of theirs (amplitudes)."""
 
 FEW = 0.5
@@ -91,23 +92,23 @@ def told_dropouts(dropouts: npt.NDArray[np.bool_]) -> str | None:
     return f"{dropouts.sum()} of {len(dropouts)} recordings with dropouts: pieces that are silent or never change"
 
 
-def told_few(n_judged: int, training_nights: npt.NDArray[np.int64]) -> str | None:
+def told_few(n_judged: int, training_nights: npt.NDArray[np.integer[Any]]) -> str | None:
     """Return in words that a night is judged by far fewer recordings than usual, None when it is not.
 
     Args:
         n_judged: recordings that it is judged by.
-        training_nights: how many each night had that trained the model: int64 (night,).
+        training_nights: how many each night had that trained the model: integers (night,).
     """
     usual = _median(training_nights)
     return f"judged by {n_judged} of usually {usual:g} recordings" if n_judged < FEW * usual else None
 
 
-def too_few(n_judged: int, training_nights: npt.NDArray[np.int64]) -> str | None:
+def too_few(n_judged: int, training_nights: npt.NDArray[np.integer[Any]]) -> str | None:
     """Return in words that a night has too few recordings to be judged: fewer than any that trained the model, too.
 
     Args:
         n_judged: recordings that it could be judged by.
-        training_nights: how many each night had that trained the model: int64 (night,).
+        training_nights: how many each night had that trained the model: integers (night,).
     """
     usual = _median(training_nights)
     if n_judged < TOO_FEW * usual and n_judged < training_nights.min():

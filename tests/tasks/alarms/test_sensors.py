@@ -92,7 +92,7 @@ def test_a_dead_microphone_whose_offset_is_as_loud_as_the_machine(measured):
 def test_an_offset_that_leaves_the_range_of_the_training_recordings():
     usual = recordings(*[{"dc_offset": offset} for offset in (-0.01, 0.0, 0.02)], rms_dbfs=-20.0, ac_rms_dbfs=-20.0)
     told = "DC offset {} of full scale; +0 in the training recordings"
-    for offset, reason in ((0.08, told.format("+0.08")), (0.06, None), (-0.07, told.format("-0.07")), (-0.05, None)):
+    for offset, reason in ((0.05, told.format("+0.05")), (0.04, None), (-0.04, told.format("-0.04")), (-0.03, None)):
         night = recordings(*[{"dc_offset": offset}] * 6, rms_dbfs=-18.0, ac_rms_dbfs=-20.0)
         assert fault(night, usual) == reason
     assert fault(recordings({"dc_offset": 0.5}, rms_dbfs=-25.0), recordings({})[:0]) is None
