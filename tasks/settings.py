@@ -54,6 +54,11 @@ class IngestSettings(Section):
         description="Local time before which a recording belongs to the night of the day before (a shift's morning: "
         "`06:00`). The date of a folder comes first.",
     )
+    expect_within_nights: int | None = Field(
+        default=1, ge=0,
+        description="What a run by the clock expects: recordings of tonight or of so many nights before, where the "
+        "night is that of `time_zone` and `day_begins`; a plant that rests at weekends sets 3. Unset: none.",
+    )  # fmt: skip
     times_in_files: bool = Field(
         default=False, description="Read the time of recording from the file itself where its name has none."
     )

@@ -22,10 +22,10 @@ from humwatch.tasks.alarms.night_scores import calibration_of
 from humwatch.tasks.alarms.replay import Verdict, replay
 from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
-from humwatch.tasks.plan.night_tables import is_date, newest_tables, table_path
+from humwatch.tasks.plan.night_tables import newest_tables, table_path
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scope import Scope, is_date
 from humwatch.tasks.plan.scores import expected_scores
 from humwatch.tasks.plan.variants import Variant
 

@@ -145,8 +145,8 @@ def _dates(good: pd.DataFrame, today: date) -> Iterator[Doubt]:
             "far_date",
             f"{counted(int(far.sum()), 'recording')} of nights far outside the others or in the future: {some(nights)} "
             f"(such as {dated['path'][far].iloc[0]})",
-            "set the recorder's clock and rename the files, or give a manifest with a column recorded_at; the newest "
-            "night is what `nightly` reports unless --date names another",
+            "set the recorder's clock and rename the files, or give a manifest with a column recorded_at; `nightly` "
+            "sets nights to come apart",
         )
 
 

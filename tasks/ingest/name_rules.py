@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import time
 from functools import cached_property
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from humwatch.storage.errors import BadConfiguration
 from humwatch.tasks.ingest.layout import Layout, compile_layouts
 from humwatch.tasks.ingest.recording_facts import FACT_NAMES, LABEL_WORDS, USUAL, Conventions, checked_facts
-from humwatch.tasks.plan.times import Clock
+from humwatch.tasks.plan.tonight import clock_of
 from humwatch.tasks.settings import IngestSettings
 
 
@@ -39,12 +37,11 @@ class NameRules:
         Raises:
             BadConfiguration: the pattern or a layout is wrong.
         """
-        begins = time.fromisoformat(settings.day_begins)
         words = {word.strip().lower(): label for word, label in settings.label_words.items()}
         return cls(
             _compiled(settings.name_pattern),
             compile_layouts(settings.layout),
-            Conventions(Clock(ZoneInfo(settings.time_zone), begins), LABEL_WORDS | words),
+            Conventions(clock_of(settings), LABEL_WORDS | words),
             settings.hex_seconds,
         )
 

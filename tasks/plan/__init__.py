@@ -22,5 +22,6 @@ Where do I go to ...
     count what recordings wait for                             waiting.py
     say why nothing could be scored, and what to type          next_step.py
     choose the nights of a run without a date                  open_nights.py
+        know what night it is, and how old the newest          tonight.py
     know what must stay in the lake                            retention.py
 """

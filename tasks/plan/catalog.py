@@ -20,7 +20,7 @@ from humwatch.tasks.frames import none_for_nan
 from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.repeats import shared
-from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scope import Scope, is_dated
 from humwatch.tasks.plan.verdicts import judge, usual_durations_s, usual_rates_hz
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
@@ -259,6 +259,7 @@ def silent_machines(history: pd.DataFrame, scope: Scope) -> list[Machine]:
     if not scope.batches:
         return []
     nights = history[[*MACHINE, "batch"]].drop_duplicates()
+    nights = nights[is_dated(nights["batch"])]
     of_machines = Scope(machines=scope.machines).recordings(nights)
     earlier = of_machines[of_machines["batch"] < min(scope.batches)]
     heard = by_machine(scope.recordings(of_machines))

@@ -79,6 +79,12 @@ def what_is_missing(recordings: pd.DataFrame, fit: FitSettings) -> NextStep | No
         recordings: as of `next_step`, at least one.
         fit: what models are trained on.
     """
+    if fit.training == "assumed_normal":
+        dated = is_dated(recordings["batch"])
+        good = recordings["status"].ne("rejected")
+        if good.any() and not (good & dated).any():
+            return _no_night(int(good.sum()))
+        recordings = recordings[dated | ~good]
     accepted = recordings[recordings["status"] == "accepted"]
     if accepted.empty:
         return _none_accepted(recordings)
@@ -147,14 +153,16 @@ def _labels_missing(accepted: pd.DataFrame) -> NextStep | None:
     return None
 
 
+def _no_night(recordings: int) -> NextStep:
+    return NextStep(
+        "no_night",
+        f"{recordings} recordings, none dated: there are no nights to learn from",
+        "put dates into folders or file names, name them in --set ingest.layout ({recorded_at:%Y-%m-%d}), or give "
+        "a manifest with a column recorded_at; without dates `humwatch run` works on labelled recordings",
+    )
+
+
 def _nights_missing(accepted: pd.DataFrame, fit: FitSettings) -> NextStep | None:
-    if not is_dated(accepted["batch"]).any():
-        return NextStep(
-            "no_night",
-            f"{len(accepted)} recordings, none dated: there are no nights to learn from",
-            "put dates into folders or file names, name them in --set ingest.layout ({recorded_at:%Y-%m-%d}), or give "
-            "a manifest with a column recorded_at; without dates `humwatch run` works on labelled recordings",
-        )
     if fit.commissioning_from or fit.commissioning_until:
         if commissioning(accepted, fit).eq("train").any():
             return None

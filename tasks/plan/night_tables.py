@@ -7,8 +7,6 @@ small tables, never from their scores.
 
 from __future__ import annotations
 
-from datetime import date
-
 import pandas as pd
 
 from humwatch.storage.lake import Lake, map_concurrently
@@ -16,7 +14,7 @@ from humwatch.storage.naming import digest
 from humwatch.storage.tables import MACHINE_NIGHTS, read_table, read_tables
 from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.scope import Scope, is_date
 
 
 def night_of(scope: Scope) -> str | None:
@@ -25,14 +23,6 @@ def night_of(scope: Scope) -> str | None:
         return None
     (batch,) = scope.batches
     return batch if is_date(batch) else None
-
-
-def is_date(batch: str) -> bool:
-    """Whether a batch is a night."""
-    try:
-        return date.fromisoformat(batch).isoformat() == batch
-    except ValueError:
-        return False
 
 
 def newest_tables(lake: Lake, key: str) -> dict[str, str]:

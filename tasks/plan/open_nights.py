@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from humwatch.storage.models import current_versions
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import missing
@@ -9,22 +11,22 @@ from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.scores import scored_parts
 from humwatch.tasks.plan.stores import features_of
+from humwatch.tasks.plan.tonight import of_nights
 
 
 def newest_night(run: Run) -> str | None:
-    """Return the newest batch with recordings of machines in scope, None without any."""
-    batches = Scope(machines=run.scope.machines).recordings(run.history().rows)["batch"]
-    return None if batches.empty else str(batches.max())
+    """Return the newest night with recordings of machines in scope, None without any."""
+    nights = _rows(run)["batch"]
+    return None if nights.empty else str(nights.max())
 
 
 def open_nights(run: Run) -> frozenset[str]:
-    """Return the newest batch, and every other with a part that has no scores and could have.
+    """Return the newest night, and every other with a part that has no scores and could have.
 
     That is one that is not embedded (it arrived late, or a run was killed), or that holds a machine which has a model
-    by now. A newer model opens no night again: for that, name the night.
+    by now. A newer model opens no night again: for that, name the night. What is `set_apart` opens none.
     """
-    history = run.history()
-    rows = Scope(machines=run.scope.machines).recordings(history.rows)
+    history, rows = run.history(), _rows(run)
     nights = set(rows["batch"][rows["batch"] == rows["batch"].max()])
     unscored = {
         variant: rows[(rows["status"] != "rejected") & ~rows["part_id"].isin(scored_parts(run, variant))]
@@ -38,3 +40,19 @@ def open_nights(run: Run) -> frozenset[str]:
         for machine in current_versions(run.lake, run.model_key(variant), machines):
             nights |= set(machines[machine]["batch"])
     return frozenset(nights)
+
+
+def set_apart(run: Run) -> dict[str, int]:
+    """Return the batches of machines in scope that are no nights, or of nights to come, and their good recordings."""
+    rows = _of_machines(run)
+    apart = rows[(rows["status"] != "rejected") & ~rows.index.isin(_rows(run).index)]
+    return {str(batch): int(n) for batch, n in apart["batch"].value_counts().sort_index().items()}
+
+
+def _rows(run: Run) -> pd.DataFrame:
+    """Rows of the history: recordings of machines in scope on nights that have been."""
+    return of_nights(_of_machines(run), run.now)
+
+
+def _of_machines(run: Run) -> pd.DataFrame:
+    return Scope(machines=run.scope.machines).recordings(run.history().rows)

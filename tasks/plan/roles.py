@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.plan.split import split
 from humwatch.tasks.settings import FitSettings
 
@@ -25,10 +26,10 @@ def assign_roles(recordings: pd.DataFrame, fit: FitSettings, seed: int) -> pd.Se
 def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
     """Return roles on a fleet without labels: each machine's first nights are taken for normal.
 
-    A machine's commissioning window is its first `fit.commissioning_nights` batches, or those from
+    A machine's commissioning window is its first `fit.commissioning_nights` nights, or those from
     `fit.commissioning_from` to `fit.commissioning_until`. Its recordings train, except those labelled abnormal, which
     are unused. A machine whose window is not over yet, or holds fewer than `fit.min_training_recordings` recordings,
-    does not train: all of it is test. Everything after the window is test.
+    does not train: all of it is test. Everything after the window is test, and so is what has no date.
 
     Args:
         recordings: columns site, machine_type, machine_id, condition, batch and label.
@@ -36,6 +37,7 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
     """
     machine = recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
     nights = pd.DataFrame({"machine": machine, "batch": recordings["batch"]}).drop_duplicates()
+    nights = nights[is_dated(nights["batch"])]
     window = nights[_in_window(nights, fit)]
     inside = (
         pd.MultiIndex.from_frame(window).get_indexer(pd.MultiIndex.from_arrays([machine, recordings["batch"]])) >= 0

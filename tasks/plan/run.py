@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, get_args
 
@@ -39,11 +40,14 @@ class Run:
 
     The history and the catalogs are read when they are first asked for, and kept: a stage that changes what they say
     calls `refresh`. Rows that other runs add meanwhile are theirs to work on.
+
+    `now` is the clock of the whole run: when it began, with a zone.
     """
 
     lake_uri: str
     settings: Settings
     scope: Scope = EVERYTHING
+    now: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
 
     @cached_property
     def lake(self) -> Lake:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import date
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -45,9 +46,17 @@ class Scope:
         return site + recordings["machine_type"] + "/" + recordings["machine_id"]
 
 
+def is_date(batch: str) -> bool:
+    """Whether a batch is a night: a date of the calendar, such as `2026-11-21`; `2026-02-30` is none."""
+    try:
+        return date.fromisoformat(batch).isoformat() == batch
+    except ValueError:
+        return False
+
+
 def is_dated(batches: pd.Series[Any]) -> pd.Series[bool]:
-    """Whether each batch is a night: a date."""
-    return batches.astype(str).str.fullmatch(r"\d{4}-\d\d-\d\d")
+    """Whether each batch is a night."""
+    return batches.isin([batch for batch in batches.unique() if is_date(str(batch))])
 
 
 EVERYTHING = Scope()

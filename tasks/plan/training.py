@@ -20,6 +20,7 @@ from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.roles import assign_roles
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.tonight import of_nights
 from humwatch.tasks.plan.variants import Variant
 from humwatch.tasks.settings import FitSettings, RetrainSettings
 
@@ -104,7 +105,8 @@ def plan_retraining(run: Run) -> Iterator[RetrainUnit]:
     have no unit.
     """
     run, retrain, actions = run.under("assumed_normal"), run.settings.retrain, Actions.read(run.lake)
-    history = _since_repair(run.scope.recordings(run.history().eligible), actions)
+    nights = of_nights(run.scope.recordings(run.history().eligible), run.now)
+    history = _since_repair(nights, actions)
     nights_of = history[history["label"] != "abnormal"].groupby(MACHINE, dropna=False)["batch"]
     newest = [sorted(nights.unique())[-(retrain.training_nights + retrain.gate_nights) :] for _, nights in nights_of]
     catalog = run.catalog_of(frozenset(chain(*newest)))

@@ -34,6 +34,14 @@ def test_a_machine_that_lies_in_two_places_is_refused_in_both(paths):
     assert [first.problem, second.problem, other.problem] == [Reason.MIXED_MACHINES, Reason.MIXED_MACHINES, None]
 
 
+@pytest.mark.parametrize("elsewhere", ["undated", "old/undated", "2026-02-30", "2026-13-45"])
+def test_what_has_no_date_and_lies_elsewhere_does_not_stop_a_machines_nights(elsewhere):
+    nights = [f"s/2026-11-{day}/fan.zip/id_00/0.wav" for day in (21, 22)]
+    *good, refused = facts_of(*nights, f"s/{elsewhere}/fan.zip/id_00/0.wav")
+    assert [facts.problem for facts in good] == [None, None]
+    assert refused.problem == Reason.MIXED_MACHINES
+
+
 @pytest.mark.parametrize(
     "paths",
     [

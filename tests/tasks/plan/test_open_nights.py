@@ -1,13 +1,15 @@
 """The nights of a run without a date: what is new, what was left undone, and nothing that is done with."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from lakes import build, small
-from recordings import machine, write_zip
+from recordings import machine, tone, wav, write_zip
 
 from humwatch.storage.parts import list_parts
 from humwatch.tasks.features.task import compute_features
 from humwatch.tasks.ingest.task import ingest_sources
-from humwatch.tasks.plan.open_nights import newest_night, open_nights
+from humwatch.tasks.plan.open_nights import newest_night, open_nights, set_apart
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.scoring.task import score_recordings
@@ -17,9 +19,16 @@ NIGHTS = [f"2026-11-{day}" for day in (20, 21, 22, 23)]
 FIT = {"training": "assumed_normal", "commissioning_nights": 2, "min_training_recordings": 4}
 
 
+MANIFEST = b"path,machine_type,machine_id,batch\na.wav,fan,id_00,2026-02-30\n"
+
+
+def _seed(night):
+    return NIGHTS.index(night) if night in NIGHTS else 50 + len(night)
+
+
 def arrive(folder, night, name="fan"):
     (folder / night).mkdir(parents=True, exist_ok=True)
-    members = machine(f"{name}/id_00", 3, 0, duration_s=2.0, night=NIGHTS.index(night))
+    members = machine(f"{name}/id_00", 3, 0, duration_s=2.0, night=_seed(night))
     write_zip(folder / night / f"{name}.zip", {path.replace("normal/", ""): data for path, data in members.items()})
 
 
@@ -93,3 +102,32 @@ def test_only_the_machines_in_scope_keep_nights_open(work, plant):
     assert opened(fans) == [NIGHTS[1]]
     pumps = Run(work.lake_uri, work.settings, Scope(machines="pump/*"))
     assert opened(pumps) == [NIGHTS[0]] == [newest_night(pumps)]
+
+
+def test_what_is_no_night_or_one_to_come_is_neither_the_newest_nor_open(tmp_path, plant):
+    """An archive without a date, a date that there is not, a recorder whose clock is in another century."""
+    work = Run(str(tmp_path / "lake"), small(fit=FIT), now=datetime(2026, 11, 21, 9, 59, tzinfo=UTC))
+    for night in NIGHTS:
+        arrive(plant, night)
+    arrive(plant, "")
+    arrive(plant, "2026-02-30", "pump")
+    arrive(plant, "2099-01-01")
+    write_zip(plant / "by_hand.zip", {"a.wav": wav(tone(9)), "manifest.csv": MANIFEST})
+    ingest_sources.fn(work, [str(plant)])
+    assert newest_night(work) == NIGHTS[1]
+    assert opened(work) == NIGHTS[:2]
+    assert set_apart(work) == {
+        "2026-02-30": 1, NIGHTS[2]: 3, NIGHTS[3]: 3, "2099-01-01": 3, "all": 6,
+    }  # fmt: skip
+    # A minute later the day of the next night has begun where days begin first, and this may be a plant there.
+    later = Run(work.lake_uri, work.settings, now=work.now + timedelta(minutes=1))
+    assert newest_night(later) == NIGHTS[2]
+    assert opened(later) == NIGHTS[:3]
+
+
+def test_a_lake_without_nights_has_no_newest(work, plant):
+    arrive(plant, "")
+    ingest_sources.fn(work, [str(plant)])
+    assert newest_night(work) is None
+    assert opened(work) == []
+    assert set_apart(work) == {"all": 3}
