@@ -71,7 +71,7 @@ def deployments(name: str, given: dict[str, Any], sources: list[str], schedule: 
     looking = {**given, "sources": sources}
     through = {**looking, "deployment": f"nightly/{name}"}
     flows: list[tuple[Flow[..., Any], dict[str, Any], Schedule | None]] = [
-        (nightly, looking, schedule),
+        (nightly, {**looking, "by_clock": True}, schedule),
         (ingest, looking, None),
         (backfill, through, None),
         (train, given, None),

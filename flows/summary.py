@@ -10,11 +10,12 @@ from typing import Any
 from humwatch.storage.errors import HumwatchError
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.notify.task import Delivery
+from humwatch.tasks.plan.absent_night import NothingArrived
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.suspicions import suspicions
 
-DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED = 0, 1, 2, 3
+DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED, NOTHING_ARRIVED = 0, 1, 2, 3, 4
 
 
 _COUNTS = (
@@ -58,13 +59,20 @@ class RunSummary:
     reasons: dict[str, int] = field(default_factory=dict)
     report: str | None = None
     night: str | None = None
+    arrival: dict[str, Any] = field(default_factory=dict)
+    nothing_arrived: NothingArrived | None = None
+    machines: dict[str, int] = field(default_factory=dict)
+    not_normal: list[dict[str, Any]] = field(default_factory=list)
+    why_no_alarm: str | None = None
     silent: list[str] = field(default_factory=list)
     same_samples: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     nights: list[dict[str, Any]] = field(default_factory=list)
     told: list[Delivery] = field(default_factory=list)
     retrained: list[dict[str, Any]] = field(default_factory=list)
+    not_retrained: list[dict[str, Any]] = field(default_factory=list)
     rolled_back: list[str] = field(default_factory=list)
+    not_rolled_back: list[dict[str, Any]] = field(default_factory=list)
     degraded: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     errors: list[Problem] = field(default_factory=list)
@@ -83,7 +91,10 @@ class RunSummary:
                 setattr(total, name, getattr(total, name) + getattr(summary, name))
             total.reasons = dict((Counter(total.reasons) + Counter(summary.reasons)).most_common())
             total.degraded |= summary.degraded
-            total.report = summary.report
+            total.report = summary.report or total.report
+            if summary.machines and (summary.night or "") > (total.night or ""):
+                for name in ("night", "machines", "not_normal", "why_no_alarm"):
+                    setattr(total, name, getattr(summary, name))
             total.next_step = summary.next_step
             total.doubts += [doubt for doubt in summary.doubts if doubt not in total.doubts]
             total.nights.append({"night": summary.night, **{name: getattr(summary, name) for name in _COUNTS}})
@@ -106,7 +117,8 @@ class RunSummary:
         """Return the summary of the contract: JSON values only."""
         hidden = {"recording_ids", "batches_finished", "evaluation_id"}
         only_when_used = {
-            "reasons", "night", "silent", "same_samples", "late", "nights", "told", "retrained", "rolled_back",
+            "reasons", "night", "arrival", "nothing_arrived", "machines", "not_normal", "why_no_alarm", "silent",
+            "same_samples", "late", "nights", "told", "retrained", "not_retrained", "rolled_back", "not_rolled_back",
             "doubts", "next_step",
         }  # fmt: skip
         return {
@@ -117,7 +129,9 @@ class RunSummary:
 
     @property
     def exit_status(self) -> int:
-        """0 done, 1 failed in part, 3 done but degraded."""
+        """0 done, 1 failed in part, 4 done but nothing arrived of the night, 3 done but degraded."""
         if self.errors:
             return FAILED
+        if self.nothing_arrived:
+            return NOTHING_ARRIVED
         return TOO_MANY_REJECTED if self.degraded else DONE

@@ -11,6 +11,7 @@ from humwatch.flows.presets import PresetName, load
 from humwatch.flows.summary import RunSummary
 from humwatch.tasks.detectors.task import retrain_models, roll_back_models
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.training import why_no_candidate
 
 
 @fleet_flow("ingest")
@@ -52,7 +53,8 @@ def train(
 ) -> RunSummary:
     """Retrain every machine in scope; a candidate replaces the current model only when its gate passes.
 
-    `summary.models_fitted` counts candidates; what was decided is in `summary.retrained` and beside the models.
+    `summary.models_fitted` counts candidates; what was decided is in `summary.retrained` and beside
+    the models; machines without a candidate are in `summary.not_retrained`.
 
     Args:
         lake: Root URI of the lake, a path or such as s3://bucket/lake.
@@ -64,6 +66,9 @@ def train(
     with running(run, "retrain") as summary, timed(summary, "retrain"):
         summary.retrained = [gate.model_dump(exclude={"format_version"}) for gate in retrain_models(run)]
         summary.models_fitted = len(summary.retrained)
+        summary.not_retrained = [
+            {"machine": machine.label, "reason": reason} for machine, reason in why_no_candidate(run).items()
+        ]
     return summary
 
 
@@ -81,5 +86,7 @@ def rollback(
     """
     run = night_run(lake, None, machines, preset, settings)
     with running(run, "rollback") as summary, timed(summary, "rollback"):
-        summary.rolled_back = roll_back_models(run)
+        done = roll_back_models(run)
+        summary.rolled_back = done.rolled_back
+        summary.not_rolled_back = [{"machine": label, "reason": reason} for label, reason in done.unchanged.items()]
     return summary

@@ -13,14 +13,18 @@ from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from humwatch.flows.cli.console import auc_table, live_progress, print_table
+from humwatch.flows.cli.fleet_view import backfill_table, night_table, retrain_table, rollback_table
 from humwatch.flows.pipeline import RunFailed
 from humwatch.flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
 from humwatch.storage.errors import BadConfiguration, HumwatchError, NothingReadable, WeightsNotFound
 from humwatch.storage.lake import Lake
 from humwatch.tasks.evaluation.store import read_evaluated
 from humwatch.tasks.plan.next_step import told_reasons
+from humwatch.tasks.words import counted
 
 Answer = tuple[dict[str, Any], int]
 """What a command found, as JSON values, and its exit status."""
@@ -94,7 +98,11 @@ def _said_once() -> Iterator[None]:
 def _print(summary: RunSummary) -> None:
     errors, why = Console(stderr=True), summary.next_step
     if summary.evaluation_id:
-        print_table(auc_table(read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")))
+        auc = read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")
+        if not summary.machines or auc["auc"].notna().any():  # a night without labels has none
+            print_table(auc_table(auc))
+    for table in _tables(summary):
+        print_table(table)
     if summary.listed:
         print_table(
             f"{summary.listed} recordings listed, {summary.accepted} accepted, {summary.rejected} rejected; this run "
@@ -121,8 +129,32 @@ def _print(summary: RunSummary) -> None:
         errors.print(f"error [{problem.code}] {problem.message}", style="red", markup=False, highlight=False)
     if why:
         _warn(errors, f"nothing was scored [{why.code}] {why.message}", why.advice)
+    _tell_arrival(errors, summary)
     if summary.report:
         sys.stdout.write(f"report: {summary.report}\n")
+
+
+def _tables(summary: RunSummary) -> Iterator[Table | str]:
+    """Yield what a command of a fleet came to."""
+    if summary.command == "backfill" and summary.nights:
+        yield backfill_table(summary.nights)
+    if summary.machines:
+        yield night_table(summary)
+        if summary.why_no_alarm and not summary.nothing_arrived:
+            yield escape(summary.why_no_alarm)
+    if summary.retrained or summary.not_retrained:
+        yield retrain_table(summary)
+    if summary.rolled_back or summary.not_rolled_back:
+        yield rollback_table(summary)
+
+
+def _tell_arrival(errors: Console, summary: RunSummary) -> None:
+    """Say that nothing arrived of the night, or how old the newest one is where that is more than is expected."""
+    if summary.nothing_arrived:
+        _warn(errors, summary.nothing_arrived.message, summary.nothing_arrived.advice)
+    elif summary.arrival.get("overdue") and summary.arrival["newest"]:
+        nights_old = counted(summary.arrival["nights_old"], "night")
+        print_table(f"the newest night is {summary.arrival['newest']}: {nights_old} before tonight by the clock")
 
 
 def _warn(console: Console, message: str, advice: str) -> None:

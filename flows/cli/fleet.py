@@ -25,6 +25,13 @@ from humwatch.flows.train import rollback, train
 
 app = typer.Typer()
 
+ByClock = Annotated[
+    bool,
+    typer.Option(
+        "--by-clock",
+        help="For schedules: if nothing arrived of the night that is due, judge and report that; status 4.",
+    ),
+]
 Night = Annotated[datetime | None, typer.Option("--date", formats=["%Y-%m-%d"], help="The night; unset: the newest.")]
 
 
@@ -35,14 +42,17 @@ def nightly_command(
     options: RunOptions,
     sources: SourcesToLookInto = None,
     night: Night = None,
+    by_clock: ByClock = False,
     machines: Machines = None,
 ) -> None:
     """Ingest what is new, score it with the current models, publish the night's report."""
     root, given = absolute(lake), absolute_all(sources)
+    if night and by_clock:
+        stop("--date names a night, --by-clock takes the one that is due: give one of them", BAD_USAGE)
 
     def run() -> RunSummary:
         date = night.date() if night else None
-        return nightly(root, given, date, machines, options.preset, options.overrides())
+        return nightly(root, given, date, machines, options.preset, options.overrides(), by_clock)
 
     execute("nightly", root, run, as_json=options.as_json)
 

@@ -32,7 +32,7 @@ from humwatch.flows.cli.options import (
 )
 from humwatch.flows.operations.doctor import doctor_table, examine
 from humwatch.flows.operations.prune import plan_pruning
-from humwatch.flows.operations.status import machine_statuses, open_existing, status_table
+from humwatch.flows.operations.status import machine_statuses, nights_status, open_existing, status_table
 from humwatch.flows.simulation import FleetPlan, simulate
 from humwatch.flows.summary import DONE, FAILED
 from humwatch.storage.errors import BadConfiguration
@@ -56,10 +56,14 @@ def status_command(lake: LakeUri, options: ReadingOptions, machines: Machines = 
     def ask() -> Answer:
         run = Run(absolute(lake), options.settings(), Scope(machines=machines))
         open_existing(run.lake_uri)
-        statuses = machine_statuses(run)
+        nights = nights_status(run)
+        statuses = machine_statuses(run, nights.judged if nights else None)
         if not options.as_json:
             print_table(status_table(statuses))
-        return {"machines": [status.as_json() for status in statuses]}, DONE
+            for said in nights.told() if nights else ():
+                print_table(escape(said))
+        told = {"nights": nights.as_json() if nights else None}
+        return {**told, "machines": [status.as_json() for status in statuses]}, DONE
 
     answer("status", absolute(lake), ask, as_json=options.as_json)
 

@@ -25,15 +25,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from humwatch.flows.cluster import workers
+from humwatch.flows.operations.status import nights_status, open_existing
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import Lake
 from humwatch.storage.notices import Notices, known_channel, read_notices
 from humwatch.tasks.notify.sending import Channel, channels_of
 from humwatch.tasks.notify.task import addresses
 from humwatch.tasks.plan.representations import parse
+from humwatch.tasks.plan.run import Run
 from humwatch.tasks.settings import Settings
 from humwatch.tasks.weights.sources import WITHOUT_WEIGHTS
 from humwatch.tasks.weights.weights import find
+from humwatch.tasks.words import counted
 
 PYTHON = SpecifierSet(">=3.11")
 LEAST_FREE_BYTES, FEW_FREE_BYTES = 1 << 30, 10 << 30
@@ -57,7 +60,7 @@ def examine(settings: Settings, lake_uri: str | None) -> list[Check]:
     checks = [check_python(platform.python_version()), *check_libraries(requires("humwatch") or [], _installed)]
     checks += [_check_device(settings), *_check_weights(settings)]
     if lake_uri is not None:
-        checks += [check_lake(lake_uri), *check_disk(lake_uri)]
+        checks += [check_lake(lake_uri), *check_nights(lake_uri, settings), *check_disk(lake_uri)]
     return [*checks, check_dask(settings), check_prefect(), *check_channels(settings, lake_uri)]
 
 
@@ -126,6 +129,35 @@ def check_lake(uri: str) -> Check:
     if not begun:
         return Check("lake", "warn", f"{uri}: no lake there yet", _BEGINS)
     return Check("lake", "pass", f"{uri}: read, write, conditional create")
+
+
+def check_nights(uri: str, settings: Settings) -> Iterator[Check]:
+    """Check that the newest night of a lake is not old, and that an alarm could have been raised on it.
+
+    No check for a lake that has no nights or cannot be read: `check_lake` says why.
+    """
+    try:
+        open_existing(uri)
+        found = nights_status(Run(uri, settings))
+    except (HumwatchError, OSError):
+        return
+    if found is None:
+        return
+    if found.arrival.is_overdue:
+        advice = "look at the transfer of recordings; where no more nights are to come, nothing is to be done"
+        yield Check("nights", "warn", found.arrival.told, advice)
+    else:
+        yield Check("nights", "pass", found.arrival.told)
+    if found.judged is None:
+        yield Check("alarms", "warn", "no night was judged under these settings", "humwatch nightly judges them")
+    elif why := found.judged.why_no_alarm:
+        advice = "docs/alarms.md says what an alarm needs; `humwatch status` has the state of every machine"
+        yield Check("alarms", "warn", why, advice)
+    else:
+        able = (
+            f"{found.judged.can_alarm} of {counted(len(found.judged.of_machines), 'machine')} have a level of an alarm"
+        )
+        yield Check("alarms", "pass", f"{able} on the night {found.judged.night}")
 
 
 def check_disk(uri: str) -> Iterator[Check]:

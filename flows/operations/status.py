@@ -1,6 +1,16 @@
 """`humwatch status`: what the lake says of every machine. Reads only; no run, no workers.
 
-JSON: `command`, `lake`, `errors` and `machines`, a list of objects in a fixed order:
+JSON: `command`, `lake`, `errors`, `nights` and `machines`. `nights` is null where the lake has none, else an object:
+
+    tonight, expected, newest    text, dates: the night by the clock, the oldest that the newest night may be (null
+                                 where ingest.expect_within_nights is unset), the newest that is there
+    nights_old, overdue          integer, how many nights before tonight the newest was; whether that is too many
+    judged                       text, date: the newest night that was judged; null where none was, and so are the next
+    states                       object: machines in each state on that night
+    can_alarm                    integer: machines that have a level of an alarm
+    why_no_alarm                 text: why no machine could have been in alarm on that night; null where one could
+
+`machines` is a list of objects in a fixed order:
 
     site, machine_type, machine_id, condition    text; site and condition are null where there is none
     recordings    integer: current recordings
@@ -9,6 +19,7 @@ JSON: `command`, `lake`, `errors` and `machines`, a list of objects in a fixed o
     models        list: the current models under each representation, detector and seed of the settings, those of the
                   settings' own `fit.training` first, then of the other (nights and evaluations may share a lake):
                   {"backbone", "detector", "seed", "training", "version"}
+    state         of the newest judged night, and the reason for it in words (`state_reason`); null where there is none
     last_score    the newest recording scored under the key of the first of `models`, null when there is none: {"batch",
                   "decision", "file", "model_version", "recorded_at", "recording_id", "score", "threshold"}. The newest
                   is of the last batch by name, in it the last by time, else by file name.
@@ -32,8 +43,11 @@ from humwatch.storage.models import Machine, current_version
 from humwatch.storage.naming import component_text
 from humwatch.storage.tables import SCORES, read_tables
 from humwatch.tasks.plan.catalog import by_machine
+from humwatch.tasks.plan.open_nights import newest_night
 from humwatch.tasks.plan.run import Run
+from humwatch.tasks.plan.tonight import Arrival, arrival_of
 from humwatch.tasks.plan.waiting import waiting
+from humwatch.tasks.reports.night.night_state import NightState, newest_judged
 
 _PLACE = ("site", "machine_type", "machine_id", "condition")
 _LAST = ("batch", "decision", "file", "model_version", "recorded_at", "recording_id", "score", "threshold")
@@ -62,6 +76,8 @@ class MachineStatus:
     pending: dict[str, int]
     models: tuple[CurrentModel, ...]
     last_score: dict[str, Any] | None
+    state: str | None = None
+    state_reason: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return JSON values, as the module says."""
@@ -69,6 +85,34 @@ class MachineStatus:
         place = values.pop("machine")
         models = [{name: value for name, value in model.items() if name != "key"} for model in values["models"]]
         return {**{name: place[name] for name in _PLACE}, **values, "models": models}
+
+
+@dataclass(frozen=True)
+class NightsStatus:
+    """How old the newest night is, and the newest that was judged; None where none was."""
+
+    arrival: Arrival
+    judged: NightState | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values, as the module says."""
+        night = self.judged
+        return {
+            **self.arrival.as_json(),
+            "judged": night.night if night else None,
+            "states": night.machines if night else None,
+            "can_alarm": night.can_alarm if night else None,
+            "why_no_alarm": night.why_no_alarm if night else None,
+        }
+
+    def told(self) -> list[str]:
+        """Return sentences: that no night was judged or no alarm can be, that the newest is old, else what it is."""
+        said = [self.arrival.told]
+        if self.judged is None:
+            said.append("no night was judged under these settings: `humwatch nightly` does")
+        elif why := self.judged.why_no_alarm:
+            said.append(why)
+        return said
 
 
 def open_existing(uri: str) -> Lake:
@@ -85,8 +129,18 @@ def open_existing(uri: str) -> Lake:
     return lake
 
 
-def machine_statuses(run: Run) -> list[MachineStatus]:
-    """Return the status of every machine in scope, in a fixed order."""
+def nights_status(run: Run) -> NightsStatus | None:
+    """Return the status of the nights of the machines in scope; None where the lake has none."""
+    newest = newest_night(run)
+    if newest is None:
+        return None
+    judged = newest_judged(run.under("assumed_normal"))
+    return NightsStatus(arrival_of(newest, run.settings.ingest, run.now), judged)
+
+
+def machine_statuses(run: Run, judged: NightState | None = None) -> list[MachineStatus]:
+    """Return the status of every machine in scope, in a fixed order, with its state of the night judged."""
+    states = judged.of_machines if judged else {}
     catalog = run.catalog().restricted_to(run.scope)
     machines = by_machine(catalog.recordings)
     waiting_for = waiting(run)
@@ -101,6 +155,8 @@ def machine_statuses(run: Run) -> list[MachineStatus]:
             pending={stage: int(rows.index.isin(waiting_for[stage]).sum()) for stage in ("spectrograms", "features")},
             models=models[machine],
             last_score=last.get(machine),
+            state=states.get(machine.label, (None, None))[0],
+            state_reason=states.get(machine.label, (None, None))[1],
         )
         for machine, rows in machines.items()
     ]
@@ -117,6 +173,7 @@ def status_table(machines: Sequence[MachineStatus]) -> Table:
     for heading in ("score", "threshold"):
         table.add_column(heading, justify="right")
     table.add_column("decision")
+    table.add_column("state")
     for status in machines:
         last = status.last_score or {}
         figures = [last[name] if last.get(name) is not None else None for name in ("score", "threshold")]
@@ -127,6 +184,7 @@ def status_table(machines: Sequence[MachineStatus]) -> Table:
             last.get("recorded_at") or last.get("batch"),
             *("" if value is None else f"{value:.4g}" for value in figures),
             last.get("decision"),
+            status.state,
         )
     return table
 

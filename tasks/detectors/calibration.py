@@ -98,6 +98,12 @@ def threshold(
     return float(max(limits)), None
 
 
+def fewest_for(rate: float) -> int:
+    """The calibration recordings that a threshold at this rate takes: with fewer it has none (99 for 0.01)."""
+    exact = Fraction(str(rate))
+    return math.ceil((1 - exact) / exact)
+
+
 def domain_notes(calibration_scores: Floats, rate: float, domains: Sequence[str | None]) -> list[str]:
     """What a threshold at this rate does not promise in some domain, in plain words."""
     notes = []

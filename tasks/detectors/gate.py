@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from humwatch.tasks.detectors.calibration import fewest_for
+
 
 @dataclass(frozen=True)
 class GateResult:
@@ -32,7 +34,12 @@ class GateResult:
 
 
 def judge_candidate(
-    scores: NDArray[np.float64], threshold: float | None, stated: float, min_recordings: int, confidence: float
+    scores: NDArray[np.float64],
+    threshold: float | None,
+    stated: float,
+    min_recordings: int,
+    confidence: float,
+    why_no_threshold: str | None = None,
 ) -> GateResult:
     """Judge a candidate by its scores of recordings taken for normal, later than and disjoint from its training.
 
@@ -45,6 +52,7 @@ def judge_candidate(
         stated: false-alarm rate of the threshold.
         min_recordings: fewer are no evidence.
         confidence: level of the interval.
+        why_no_threshold: what the candidate's calibration says of it, in words.
     """
     count, missing = len(scores), int((~np.isfinite(scores)).sum())
     alarms = 0 if threshold is None else int((scores > threshold).sum())
@@ -56,7 +64,11 @@ def judge_candidate(
     if missing:
         reason = f"{missing} of {count} gate recordings have no score"
     elif threshold is None:
-        reason = "its calibration supports no threshold at the stated rate"
+        reason = (
+            f"its calibration supports no threshold at the stated rate: {why_no_threshold or 'nothing was held out'}; "
+            f"the rate {stated:g} takes {fewest_for(stated)} training recordings or more (retrain.training_nights), a "
+            "larger rate fewer (fit.false_alarm_rate)"
+        )
     elif count < min_recordings:
         reason = f"the gate saw {count} recordings and needs {min_recordings}"
     elif low > stated:

@@ -32,6 +32,7 @@ def retrain_unit(unit: RetrainUnit) -> Gate:
         candidate.fit.false_alarm_rate,
         unit.settings.min_gate_recordings,
         unit.settings.confidence,
+        stored.passport.threshold_reason,
     )
     if result.accepted:
         set_current(lake, key, machine, candidate.version)

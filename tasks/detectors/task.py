@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from humwatch.storage.lake import map_concurrently
-from humwatch.storage.models import roll_back, set_current
+from humwatch.storage.models import current_versions, roll_back, set_current
 from humwatch.storage.records import Gate
 from humwatch.tasks.detectors.fit import fit_unit
 from humwatch.tasks.detectors.retrain import retrain_unit
@@ -51,13 +51,31 @@ def retrain_models(run: Run) -> list[Gate]:
     return sorted(outcomes, key=lambda outcome: (outcome.machine, outcome.backbone, outcome.detector))
 
 
+@dataclass(frozen=True)
+class RollbackSummary:
+    """The machines whose previous model is current again, and those that had none, with the reason, by their labels."""
+
+    rolled_back: list[str]
+    unchanged: dict[str, str]
+
+
 @stage("rollback")
-def roll_back_models(run: Run) -> list[str]:
-    """Make the previous model of every machine in scope current again; return the machines that had one."""
+def roll_back_models(run: Run) -> RollbackSummary:
+    """Make the previous model of every machine in scope current again, of every variant."""
     run = run.under("assumed_normal")
-    return [
-        machine.label
-        for machine in by_machine(run.scope.recordings(run.history().eligible))
-        for variant in run.variants
-        if roll_back(run.lake, run.model_key(variant), machine)
-    ]
+    machines = by_machine(run.scope.recordings(run.history().eligible))
+    rolled_back: list[str] = []
+    unchanged: dict[str, str] = {}
+    for variant in run.variants:
+        key = run.model_key(variant)
+        current = current_versions(run.lake, key, machines)
+        for machine in machines:
+            if machine not in current:
+                unchanged[machine.label] = "it has no model under these settings"
+            elif roll_back(run.lake, key, machine):
+                rolled_back.append(machine.label)
+            else:
+                unchanged[machine.label] = "its model is its first: there is no previous one"
+    return RollbackSummary(
+        sorted(rolled_back), {label: reason for label, reason in sorted(unchanged.items()) if label not in rolled_back}
+    )

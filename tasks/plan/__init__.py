@@ -23,5 +23,6 @@ Where do I go to ...
     say why nothing could be scored, and what to type          next_step.py
     choose the nights of a run without a date                  open_nights.py
         know what night it is, and how old the newest          tonight.py
+        say that nothing arrived of a night                    absent_night.py
     know what must stay in the lake                            retention.py
 """

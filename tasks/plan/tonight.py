@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timedelta, timezone
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -40,6 +41,10 @@ class Arrival:
     def nights_old(self) -> int | None:
         """How many nights before tonight the newest was; None without any."""
         return None if self.newest is None else nights_between(self.newest, self.tonight)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return JSON values: tonight, expected, newest, nights_old, overdue."""
+        return {**asdict(self), "nights_old": self.nights_old, "overdue": self.is_overdue}
 
     @property
     def told(self) -> str:

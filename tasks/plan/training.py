@@ -132,6 +132,23 @@ def _since_repair(recordings: pd.DataFrame, actions: Actions) -> pd.DataFrame:
     return recordings.drop(index=[*chain(*before)])
 
 
+def why_no_candidate(run: Run) -> dict[Machine, str]:
+    """Return the machines in scope for which `plan_retraining` has no unit, and in words what they lack."""
+    run, retrain, wanted = run.under("assumed_normal"), run.settings.retrain, run.settings.fit.min_training_recordings
+    lacking = {}
+    nights = of_nights(run.scope.recordings(run.history().eligible), run.now)
+    for machine, rows in by_machine(_since_repair(nights, Actions.read(run.lake))).items():
+        usable = rows[rows["label"] != "abnormal"]["batch"]
+        nights = sorted(usable.unique())
+        training = usable.isin(nights[: -retrain.gate_nights][-retrain.training_nights :]).sum()
+        if training < wanted:
+            lacking[machine] = (
+                f"{training} recordings on its {len(nights)} nights without the last {retrain.gate_nights}, which are "
+                f"for the gate (retrain.gate_nights); {wanted} are needed (fit.min_training_recordings)"
+            )
+    return lacking
+
+
 def plan_fit(
     run: Run, machine: Machine, variant: Variant, recordings: pd.DataFrame, parts: Mapping[str, Part]
 ) -> FitUnit:

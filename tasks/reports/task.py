@@ -37,7 +37,8 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
     """Publish a night or an evaluation; return the URI of its page, of the standing one when nothing changed.
 
     A night is a scope of one night whose machines were judged. `summary` is the run's, with `listed`, `accepted`,
-    `rejected` and `degraded`, perhaps with `doubts` and `next_step`; it is published beside the page.
+    `rejected` and `degraded`, perhaps with `doubts`, `next_step` and `nothing_arrived`; it is published
+    beside the page.
     """
     lake, settings = run.lake, run.settings
     everything = run.catalog()
@@ -56,7 +57,7 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
         "versions": versions(),
         "actions": [] if machines is None else _actions(run),
     }
-    told = {name: summary[name] for name in ("doubts", "next_step") if name in summary}
+    told = {name: summary[name] for name in ("doubts", "next_step", "nothing_arrived") if name in summary}
     kind = f"night-{'-'.join(sorted(run.scope.batches))}" if run.scope.batches else "evaluation"
     report_id = f"{path_component(kind)[:60]}-{digest(contents | told, 12)}"
     evaluation = read_evaluation(lake, evaluation_id)
@@ -108,7 +109,10 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
             files = chain(beside.items(), pages(site))
         uri = publish(lake, report_id, files, PublishedSummary.model_validate(published), index_page)
     lines = [f"- {name}: {count}" for name, count in counts.items()]
-    lines += [f"- {doubt['message']}" for doubt in [*told.get("doubts", ()), *filter(None, [told.get("next_step")])]]
+    lines += [
+        f"- {doubt['message']}"
+        for doubt in [*told.get("doubts", ()), *filter(None, map(told.get, ("next_step", "nothing_arrived")))]
+    ]
     _artifacts(uri, evaluation, machines, lines, degraded=bool(summary["degraded"]))
     return uri
 

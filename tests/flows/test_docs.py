@@ -19,8 +19,8 @@ from humwatch.storage.records import PublishedSummary
 from humwatch.storage.reports import publish
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from humwatch.tasks.ingest.wording import Doubt
-from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.notify.task import Delivery
+from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
 

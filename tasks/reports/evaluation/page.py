@@ -76,6 +76,7 @@ class ReportInput:
         clips: Most abnormal recordings, in the order of the page.
         doubts: What may have been misread: code, message, advice.
         next_step: Why nothing was scored, in the same words; None where something was.
+        nothing_arrived: That a night has no recordings, in the same words; None where it has.
     """
 
     title: str
@@ -99,6 +100,7 @@ class ReportInput:
     clips: Sequence[Clip]
     doubts: Sequence[Mapping[str, str]] = ()
     next_step: Mapping[str, str] | None = None
+    nothing_arrived: Mapping[str, Any] | None = None
 
 
 def render(report: ReportInput) -> str:

@@ -58,6 +58,7 @@ def night_site(catalog: Catalog, run: Run, report: ReportInput, files: Sequence[
         spectrogram=run.settings.spectrogram,
         doubts=report.doubts,
         next_step=report.next_step,
+        nothing_arrived=report.nothing_arrived,
         listen=top_recordings_of(catalog, scores, run),
         actions=Actions.read(run.lake).until(night),
     )

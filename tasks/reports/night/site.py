@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,7 @@ class Site:
         spectrogram: Settings of the spectrograms.
         doubts: What may have been misread: code, message, advice.
         next_step: Why nothing was scored, in the same words; None where something was.
+        nothing_arrived: That no recording of the night arrived, in the same words; None where one did.
         listen: Called for a machine when its page is made: what to see and hear on it.
         actions: What people did about its alarms, by machine: rows of `Actions.until`.
     """
@@ -95,6 +97,7 @@ class Site:
     spectrogram: SpectrogramSettings
     doubts: Sequence[Mapping[str, str]] = ()
     next_step: Mapping[str, str] | None = None
+    nothing_arrived: Mapping[str, Any] | None = None
     listen: Callable[[MachineView], Sequence[TopRecording]] = field(default=lambda _: ())
     actions: Mapping[Machine, Sequence[Row]] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from humwatch.tasks.detectors.calibration import threshold
 from humwatch.tasks.detectors.gate import judge_candidate
 
 RATE, CONFIDENCE = 0.01, 0.95
@@ -60,3 +61,12 @@ def test_how_often_honest_and_bad_models_pass():
 
     assert passed(RATE) > 0.95
     assert passed(5 * RATE) < 0.3
+
+
+def test_a_candidate_without_a_threshold_is_told_what_the_rate_takes():
+    for rate, fewest in ((0.01, 99), (0.05, 19), (0.2, 4), (0.003, 333)):
+        result = judge_candidate(np.zeros(100), None, rate, 50, CONFIDENCE, "18 calibration recordings are too few")
+        assert "18 calibration recordings are too few" in result.reason
+        assert f"the rate {rate:g} takes {fewest} training recordings or more" in result.reason
+        assert threshold(np.arange(fewest, dtype=np.float64), rate)[0] is not None
+        assert threshold(np.arange(fewest - 1, dtype=np.float64), rate)[0] is None
