@@ -1,7 +1,7 @@
 """The command line `humwatch`.
 
 app.py         the commands of single stages, demo and weights; the others are added here
-fleet.py       nightly, backfill, retrain, rollback;  fleet_view.py: what they came to
+fleet.py       nightly, backfill, retrain, rollback;  fleet_tables.py: what they came to
 alarms.py      alarms: what people did about them
 operators.py   status, doctor, prune, labels, simulate
 inspect.py     what is understood of sources;  inspection_view.py: how it is shown

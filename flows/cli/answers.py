@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from humwatch.flows.cli.console import auc_table, live_progress, print_table
-from humwatch.flows.cli.fleet_view import backfill_table, night_table, retrain_table, rollback_table
+from humwatch.flows.cli.fleet_tables import backfill_table, night_table, retrain_table, rollback_table
 from humwatch.flows.pipeline import RunFailed
 from humwatch.flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
 from humwatch.storage.errors import BadConfiguration, HumwatchError, NothingReadable, WeightsNotFound
@@ -95,14 +95,18 @@ def _said_once() -> Iterator[None]:
         log.removeFilter(is_news)
 
 
-def _print(summary: RunSummary) -> None:
-    errors, why = Console(stderr=True), summary.next_step
+def _print_tables(summary: RunSummary) -> None:
     if summary.evaluation_id:
         auc = read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")
         if not summary.machines or auc["auc"].notna().any():  # a night without labels has none
             print_table(auc_table(auc))
     for table in _tables(summary):
         print_table(table)
+
+
+def _print(summary: RunSummary) -> None:
+    errors, why = Console(stderr=True), summary.next_step
+    _print_tables(summary)
     if summary.listed:
         print_table(
             f"{summary.listed} recordings listed, {summary.accepted} accepted, {summary.rejected} rejected; this run "

@@ -23,15 +23,17 @@ def serve_command(
     lake: LakeUri,
     options: WorkerOptions,
     cron: Annotated[str, typer.Option(help="When a night is due.")] = "0 2 * * *",
-    time_zone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Berlin.")] = "UTC",
+    time_zone: Annotated[
+        str | None, typer.Option(help="Time zone of --cron, such as Europe/Berlin; unset: ingest.time_zone.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Of the deployments: nightly/NAME and so on.")] = "serve",
     port: Annotated[int, typer.Option(help="Of the Prefect server started here unless PREFECT_API_URL is set.")] = 4200,
 ) -> None:
     """Run every night by itself on this machine, and what is asked for in Prefect's UI, until interrupted."""
     try:
         settings = options.overrides()
-        load(options.preset, None, settings)
-        schedule = cron_schedule(cron, time_zone)
+        ingest = load(options.preset, None, settings).ingest
+        schedule = cron_schedule(cron, ingest.time_zone if time_zone is None else time_zone)
     except BadConfiguration as error:
         stop(str(error), BAD_USAGE)
     try:

@@ -20,6 +20,7 @@ from humwatch.storage.reports import publish
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.notify.task import Delivery
+from humwatch.tasks.plan.absent_night import NothingArrived
 from humwatch.tasks.plan.actions import ACTION_COLUMNS
 from humwatch.tasks.plan.next_step import NextStep
 from humwatch.tasks.reports.assemble import REJECTED_COLUMNS, files_of
@@ -141,13 +142,20 @@ def test_every_column_of_the_rejected_and_every_field_of_the_summary_is_explaine
         "lake",
         reasons={"a": 1},
         night="2026-01-01",
+        arrival={"a": 1},
+        nothing_arrived=NothingArrived("a", None, "b", "c"),
+        machines={"a": 1},
+        not_normal=[{"a": 1}],
+        why_no_alarm="a",
         silent=["a"],
         same_samples=["a"],
         late=["a"],
         nights=[{"a": 1}],
         told=[Delivery("a", "sent", "b")],
         retrained=[{"a": 1}],
+        not_retrained=[{"a": 1}],
         rolled_back=["a"],
+        not_rolled_back=[{"a": 1}],
         doubts=[Doubt("a", "b", "c")],
         next_step=NextStep("a", "b", "c"),
     )

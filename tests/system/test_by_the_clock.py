@@ -143,3 +143,42 @@ def test_what_is_of_no_night_is_told_and_the_nights_go_on(plant, lake, tmp_path)
         "2099-01-01 is to come by this machine's clock, and 2 recordings" in named.summary["nothing_arrived"]["message"]
     )
     assert latest(lake) == Path(ran.summary["report"]).parent.name
+
+
+def test_status_and_doctor_say_that_the_newest_night_is_old_and_that_no_alarm_can_be(plant):
+    lake = plant[0] / "lake"
+    status = run_humwatch("status", "--lake", lake, *FLEET)
+    nights = status.summary["nights"]
+    assert (nights["nights_old"], nights["overdue"], nights["judged"]) == (7, True, day(7))
+    assert (nights["can_alarm"], sum(nights["states"].values())) == (0, 2)
+    assert nights["why_no_alarm"].startswith(f"on the night {day(7)} none of 2 machines could have raised an alarm: 2")
+    assert [machine["state"] for machine in status.summary["machines"]] == [
+        state for state, n in nights["states"].items() for _ in range(n)
+    ]
+    told = run_humwatch("status", "--lake", lake, *FLEET, as_json=False).stdout
+    assert f"the newest night is {day(7)}, 7 nights before {day(0)}" in told
+    assert "could have raised an alarm" in told
+
+    flags = ["--set" if flag in ("--backbone", "--detector") else flag for flag in FLEET]
+    flags = ['features.backbones=["fake"]' if flag == "fake" else flag for flag in flags]
+    flags = ['fit.detectors=["gmm"]' if flag == "gmm" else flag for flag in flags]
+    doctor = run_humwatch("doctor", "--lake", lake, *flags)
+    checks = {check["check"]: check for check in doctor.summary["checks"]}
+    assert (doctor.status, checks["nights"]["state"], checks["alarms"]["state"]) == (0, "warn", "warn")
+    assert checks["nights"]["found"] == f"the newest night is {day(7)}, 7 nights before {day(0)}"
+    assert checks["alarms"]["found"] == nights["why_no_alarm"]
+    doctor = run_humwatch("doctor", "--lake", lake, *flags, "--set", "ingest.expect_within_nights=7")
+    assert {check["check"]: check["state"] for check in doctor.summary["checks"]}["nights"] == "pass"
+
+
+def test_retrain_and_rollback_say_what_was_decided_and_why(lake):
+    none = run_humwatch("retrain", "--lake", lake, *FLEET)
+    why = [(row["machine"], row["reason"].partition(",")[0]) for row in none.summary["not_retrained"]]
+    assert why == [(machine, "0 recordings on its 4 nights without the last 7") for machine in MACHINES]
+    assert "retrained" not in none.summary
+    few = run_humwatch("retrain", "--lake", lake, *FLEET, "--set", "retrain.gate_nights=1", as_json=False)
+    said = " ".join(few.stdout.replace("│", " ").split())
+    assert said.count("refused: the old one stays") == 2
+    assert "the rate 0.01 takes 99 training recordings" in said
+    back = run_humwatch("rollback", "--lake", lake, *FLEET, as_json=False)
+    assert back.stdout.count("its model is its first") == 2

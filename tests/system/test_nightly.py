@@ -195,6 +195,11 @@ def test_a_dry_run_says_what_there_is_and_does_nothing(filled):
         {"night": "2026-01-05", "recordings": 8, **nothing_waits},
         {"night": "2026-01-04", "recordings": 16, **nothing_waits},
     ]
+    told = run_humwatch("backfill", "--lake", lake, *span, "--dry-run", *FLEET, as_json=False)
+    lines = [re.findall(r"[\w-]+", line) for line in told.stdout.splitlines() if "2026-01" in line]
+    assert lines == [
+        ["2026-01-04", "16", "0", "0", "0"], ["2026-01-05", "8", "0", "0", "0"], ["2026-01-06", "0", "0", "0", "0"],
+    ]  # fmt: skip
     assert modification_times(lake) == before
 
 
