@@ -14,6 +14,7 @@ from humwatch.flows.pipeline import RunFailed
 from humwatch.flows.summary import Problem, RunSummary
 from humwatch.tasks.notify.news import News
 from humwatch.tasks.notify.task import Delivery, tell_channels
+from humwatch.tasks.plan.absent_night import NothingArrived
 from humwatch.tasks.plan.open_nights import newest_night
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
@@ -32,7 +33,7 @@ def tell_night(summary: RunSummary, run: Run, named: date | None) -> None:
         judged = summary.night is not None and summary.report is not None and summary.night == newest_night(run)
         night = summary.night if judged and summary.night else _date_of(named, run)
         tonight = run.scoped(Scope(frozenset({night}), run.scope.machines))
-        of_run = failures(summary.errors, _today(run))
+        of_run = [*failures(summary.errors, _today(run)), *missing_night(summary.nothing_arrived)]
         summary.told += tell_channels(tonight, night, of_run, link_to(summary, run), judged=judged)
 
 
@@ -59,6 +60,11 @@ def failures(problems: Sequence[Problem], today: str) -> list[News]:
     more = f" (and {len(others)} more)" if others else ""
     codes = ",".join(sorted({problem.code for problem in problems}))
     return [News("failed", codes, f"{where}{first.code}: {message}{more}", today)]
+
+
+def missing_night(nothing: NothingArrived | None) -> list[News]:
+    """Return the night of which nothing arrived as one thing to tell."""
+    return [News("nothing_arrived", nothing.night, nothing.message, nothing.night)] if nothing else []
 
 
 def link_to(summary: RunSummary, run: Run) -> str:

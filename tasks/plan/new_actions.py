@@ -19,7 +19,8 @@ from humwatch.storage.naming import digest
 from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
 from humwatch.tasks.plan.actions import KINDS, Action, Actions
 from humwatch.tasks.plan.catalog import MACHINE, by_machine
-from humwatch.tasks.plan.night_tables import is_date, newest_tables
+from humwatch.tasks.plan.night_tables import newest_tables
+from humwatch.tasks.plan.scope import is_date
 
 _STANDING = pa.schema([MACHINE_NIGHTS.field(name) for name in (*MACHINE, "alarm_since")])
 _MOST_NAMES_SHOWN = 5

@@ -105,8 +105,8 @@ def plan_retraining(run: Run) -> Iterator[RetrainUnit]:
     have no unit.
     """
     run, retrain, actions = run.under("assumed_normal"), run.settings.retrain, Actions.read(run.lake)
-    nights = of_nights(run.scope.recordings(run.history().eligible), run.now)
-    history = _since_repair(nights, actions)
+    heard = of_nights(run.scope.recordings(run.history().eligible), run.now)
+    history = _since_repair(heard, actions)
     nights_of = history[history["label"] != "abnormal"].groupby(MACHINE, dropna=False)["batch"]
     newest = [sorted(nights.unique())[-(retrain.training_nights + retrain.gate_nights) :] for _, nights in nights_of]
     catalog = run.catalog_of(frozenset(chain(*newest)))
@@ -136,8 +136,8 @@ def why_no_candidate(run: Run) -> dict[Machine, str]:
     """Return the machines in scope for which `plan_retraining` has no unit, and in words what they lack."""
     run, retrain, wanted = run.under("assumed_normal"), run.settings.retrain, run.settings.fit.min_training_recordings
     lacking = {}
-    nights = of_nights(run.scope.recordings(run.history().eligible), run.now)
-    for machine, rows in by_machine(_since_repair(nights, Actions.read(run.lake))).items():
+    heard = of_nights(run.scope.recordings(run.history().eligible), run.now)
+    for machine, rows in by_machine(_since_repair(heard, Actions.read(run.lake))).items():
         usable = rows[rows["label"] != "abnormal"]["batch"]
         nights = sorted(usable.unique())
         training = usable.isin(nights[: -retrain.gate_nights][-retrain.training_nights :]).sum()

@@ -171,3 +171,14 @@ def test_an_address_that_is_none_fails_no_night(judged, lake):
     assert ran.status == 0
     assert [(told["channel"], told["state"]) for told in ran.summary["told"]] == [("1", "failed")]
     assert SECRET not in ran.stdout + ran.stderr
+
+
+def test_that_nothing_arrived_of_a_night_by_the_clock_is_told_once(judged, lake):
+    """The newest night is from January 2026, so tonight is overdue."""
+    _, sources, _ = judged
+    with Webhook() as webhook:
+        overdue = [nightly(lake, sources, "--by-clock", urls=webhook.url) for _ in range(2)]
+    assert [ran.status for ran in overdue] == [4, 4]
+    about = [line for told in webhook.told for line in told["message"].splitlines() if "nothing arrived" in line]
+    (said,) = about
+    assert f"the newest night with recordings is {LAST}" in said
