@@ -51,7 +51,7 @@ def failure_told(run: Run, named: date | None) -> Iterator[None]:
 
 
 def failures(problems: Sequence[Problem], today: str) -> list[News]:
-    """Return the problems of a run as one thing to tell; the same codes again today, of any night, are the same."""
+    """Return the problems of a run as one thing to tell; the same codes again that day are the same."""
     if not problems:
         return []
     first, *others = problems
