@@ -38,12 +38,14 @@ class News:
         words: One line for people, without the kind.
         since: Its first night; empty where it lasts longer than `WINDOW_NIGHTS`. A channel that was told of the same
             before that night is told again: in between it was over.
+        muted: Whether people have muted the machine: not told now, and as new as it is when that ends.
     """
 
     kind: str
     about: str
     words: str
     since: str
+    muted: bool = False
 
 
 def standing(fleet: Fleet) -> list[News]:
@@ -65,15 +67,23 @@ def untold(news: Sequence[News], fleet: Fleet | None, told: Sequence[Told]) -> l
     """
     known = {(each.kind, each.about): each.night for each in told}
     over = [] if fleet is None else _cleared(fleet, known)
-    return sorted([*(each for each in news if _is_new(each, known)), *over], key=lambda each: _RANK[each.kind])
+    new = [each for each in news if _is_new(each, known) and not each.muted]
+    return sorted([*new, *over], key=lambda each: _RANK[each.kind])
 
 
 def knows(news: Sequence[News], fleet: Fleet | None, told: Sequence[Told], night: str) -> list[Told]:
     """Return what a channel knows once it has been told the news of a night: of machines only what still stands."""
     of_machines = {"alarm", *_STATES}
-    kept = {(each.kind, each.about): each for each in told if fleet is None or each.kind not in of_machines}
+    untold = {(each.kind, each.about) for each in news if each.muted}
+    kept = {
+        (each.kind, each.about): each
+        for each in told
+        if fleet is None or each.kind not in of_machines or (each.kind, each.about) in untold
+    }
     now = {
-        (each.kind, each.about): Told(kind=each.kind, about=each.about, night=max(night, each.since)) for each in news
+        (each.kind, each.about): Told(kind=each.kind, about=each.about, night=max(night, each.since))
+        for each in news
+        if not each.muted
     }
     return list((kept | now).values())
 
@@ -85,7 +95,7 @@ def _is_new(news: News, known: _Known) -> bool:
 
 def _cleared(fleet: Fleet, known: _Known) -> Iterator[News]:
     for view in fleet.machines:
-        if ("alarm", view.machine.path) in known and not _is_alarm(view.tonight):
+        if ("alarm", view.machine.path) in known and not _is_alarm(view.tonight) and not _is_muted(view):
             yield News("cleared", view.machine.path, _one_line(view.machine.label), fleet.night)
 
 
@@ -97,15 +107,20 @@ def _of_machine(view: MachineView) -> Iterator[News]:
         evidence = "" if share is None else f"; evidence {share:.1f} times the level of an alarm"
         onset = f"; changed on {tonight['onset']}" if tonight["onset"] else ""
         words = f"{label}, since {tonight['alarm_since']}{onset}{evidence}"
-        yield News("alarm", machine.path, words, _began(view, _is_alarm))
+        yield News("alarm", machine.path, words, _began(view, _is_alarm), _is_muted(view))
     if view.state in _STATES:
         reason = f": {_one_line(tonight['reason'])}" if tonight["reason"] else ""
         words = f"{label}, since {view.since}{reason}"
-        yield News(view.state, machine.path, words, _began(view, lambda row: row["state"] == view.state))
+        began = _began(view, lambda row: row["state"] == view.state)
+        yield News(view.state, machine.path, words, began, _is_muted(view))
 
 
 def _is_alarm(row: Row) -> bool:
     return row["alarm_since"] is not None
+
+
+def _is_muted(view: MachineView) -> bool:
+    return view.tonight["muted_until"] is not None
 
 
 def _began(view: MachineView, holds: Callable[[Row], bool]) -> str:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from typing import ClassVar
 
 import pandas as pd
@@ -13,6 +14,7 @@ import pytest
 from lakes import small
 from listeners import SECRET, MailServer, Webhook, text_of
 
+from humwatch.storage.alarm_actions import ACTIONS, put_actions
 from humwatch.storage.errors import StorageFull
 from humwatch.storage.lake import Lake
 from humwatch.storage.notices import channel_id, known_channel
@@ -140,6 +142,27 @@ def test_another_night_with_something_new_tells_only_that(plant, webhook):
     plant.tell()
     assert [told["message"].count("New alarm") for told in webhook.told] == [1, 1]
     assert "other" in webhook.told[1]["message"]
+
+
+def test_a_muted_machine_is_told_of_when_that_is_over_and_what_was_told_before_is_not_again(plant, webhook):
+    plant.nights(known="na", later="nn", other="nn")
+    plant.tell()
+    assert len(webhook.told) == 1
+    for machine in ("known", "later"):
+        muted = {
+            "action_id": machine, "action": "mute", "machine_type": "fan", "machine_id": machine, "by": "Kim",
+            "night": night(2), "until": night(3), "at": datetime(2026, 1, 2, tzinfo=UTC),
+        }  # fmt: skip
+        put_actions(plant.run.lake, [{**dict.fromkeys(ACTIONS.names), **muted}])
+    plant.nights(known="naa", later="nna", other="nna")
+    plant.tell()
+    assert [told["title"] for told in webhook.told[1:]] == ["Plant, 2026-01-03: 1 new alarm"]
+    assert "other" in webhook.told[1]["message"]
+    plant.nights(known="naaa", later="nnaa", other="nnaa")
+    plant.tell()
+    (told,) = webhook.told[2:]
+    assert told["title"] == "Plant, 2026-01-04: 1 new alarm"
+    assert "later" in told["message"]
 
 
 def test_what_was_over_in_between_is_told_again_though_nobody_ran_then(plant, webhook):
