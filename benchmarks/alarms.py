@@ -1,10 +1,12 @@
-"""Alarms against the truth: `python benchmarks/alarms.py fault-free | floor | fleet`.
+"""Alarms against the truth: `python benchmarks/alarms.py fault-free | floor | fleet | plants`.
 
 fault-free: simulated recording scores of fleets without a fault, of 1 to 1,000 machines and several shapes; the
     observed rate of new alarms with its 95 % interval between fleets, beside the stated one. There are so many fleets
     that the luck of their commissioning nights is in the figure.
 floor: the same with a lasting shift of every recording of one machine in ten (one at least): what is detected how soon.
 fleet: `humwatch simulate` and `humwatch nightly` on fleets whose faults grow from a known night on, one fleet a size.
+plants: fleets of 12 machines as `humwatch simulate` makes them unless told otherwise, at 6 dB, 20 nights, two machines
+    with a fault, through `humwatch nightly` with a preset and nothing set; one row a seed.
 
 Seeds given by `--seeds` are for reported figures; the method was designed on others (docs/alarms.md).
 """
@@ -16,7 +18,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -213,14 +215,18 @@ def detection_floor(given: argparse.Namespace, console: Console) -> None:
 
 
 def fleet_run(plan: FleetPlan, rate: float, backbone: str, root: Path) -> pd.DataFrame:
+    """Return a fleet's machine-nights at a stated rate, by Mahalanobis distance: see `through_nightly`."""
+    settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.window_frames=32",
+                "fit.min_training_recordings=14")  # fmt: skip
+    assignments = (part for assignment in settings for part in ("--set", assignment))
+    return through_nightly(plan, ("--backbone", backbone, "--detector", "mahalanobis", *assignments), root)
+
+
+def through_nightly(plan: FleetPlan, options: Sequence[str], root: Path) -> pd.DataFrame:
     """Simulate a fleet, send it through `humwatch nightly`, return its machine-nights with `fault`, `fault_onset`."""
     fleet = simulate(plan, root / "nights", workers=2)
-    settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.window_frames=32",
-                "fit.min_training_recordings=14", "report.max_clips=0")  # fmt: skip
     command = [sys.executable, "-m", "humwatch", "nightly", str(root / "nights"), "--lake", str(root / "lake"),
-               "--json", "--backbone", backbone, "--detector", "mahalanobis"]  # fmt: skip
-    for assignment in settings:
-        command += ["--set", assignment]
+               "--json", "--set", "report.max_clips=0", *options]  # fmt: skip
     environment = {"PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300", **os.environ}  # on a busy host
     ran = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
     if ran.returncode not in (0, 3):
@@ -250,6 +256,30 @@ def growing_faults(given: argparse.Namespace, rate: float, console: Console) -> 
         nights = pd.concat(runs, ignore_index=True)
         table.add_row(f"{size:g}", *_judged(nights, rate))
         console.print(_by_kind(nights, size))
+    console.print(table)
+
+
+def plants(given: argparse.Namespace, console: Console) -> None:
+    """Print what was found in fleets of 12 machines with nothing set but the preset."""
+    table = Table(title=f"12 machines, 20 nights, 6 dB, preset {given.preset}, all settings as they come")
+    for column in ("seed", "faults", "in alarm", "in attention", "delay in nights", "onset error", "without fault",
+                   "false alarms", "in attention"):  # fmt: skip
+        table.add_column(column, justify="right")
+    for seed in given.seeds:
+        with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
+            plan = FleetPlan(machines=12, nights=20, snr_db=6.0, seed=seed)
+            root = given.keep / f"{given.preset}-{seed}" if given.keep else Path(folder)
+            nights = through_nightly(plan, ("--preset", given.preset), root).assign(seed=seed)
+        faults, others = _faults(nights), nights[nights["fault_onset"].isna()]
+        names = ["machine_type", "machine_id"]
+        states = others.groupby(names)["state"].agg(set)
+        found = faults.dropna(subset="delay")
+        delays, errors = (", ".join(f"{each:+.0f}" for each in found[name]) for name in ("delay", "onset_error"))
+        table.add_row(
+            str(seed), str(len(faults)), str(len(found)), str(int(faults["noticed"].sum())),
+            delays, errors, str(len(states)), str(int(others["new_alarm"].sum())),
+            str(sum("attention" in each for each in states)),
+        )  # fmt: skip
     console.print(table)
 
 
@@ -304,8 +334,8 @@ def _quantiles(values: pd.Series) -> str:
 def main() -> None:
     """Run one of the two."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["fault-free", "floor", "fleet"])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[101], help="only a fleet takes more than one")
+    parser.add_argument("what", choices=["fault-free", "floor", "fleet", "plants"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[101], help="fleet and plants take several")
     parser.add_argument("--rates", type=float, nargs="+", help="stated; unset: 0.001 and 0.01, of a fleet 0.005")
     parser.add_argument("--fleets", type=int, nargs="+", choices=list(FLEETS), help="machines of a fleet; unset: all")
     parser.add_argument("--share", type=float, default=1.0, help="of the usual number of fleets")
@@ -314,6 +344,7 @@ def main() -> None:
         "--sizes", type=float, nargs="+", help="of shifts, in standard deviations; of the faults of a fleet"
     )
     parser.add_argument("--backbone", default="logmel", help="representation of the fleet's models")
+    parser.add_argument("--preset", default="fast", help="of plants")
     parser.add_argument("--machines", type=int, default=20, help="of a fleet: fans and pumps")
     parser.add_argument("--nights", type=int, default=26, help="of a fleet, 14 of commissioning included")
     parser.add_argument("--keep", type=Path, help="keep each fleet and its lake in this folder")
@@ -322,6 +353,8 @@ def main() -> None:
         fault_free(given, console)
     elif given.what == "floor":
         detection_floor(given, console)
+    elif given.what == "plants":
+        plants(given, console)
     else:
         growing_faults(given, (given.rates or [0.005])[0], console)
 

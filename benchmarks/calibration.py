@@ -3,7 +3,7 @@
 The claim: whatever the detector and however many recordings trained it (20 to 400), normal recordings that are new have
 conformal p-values that are uniform or larger. Shown for each detector and number n of training recordings: the mean
 p-value (.5 where they are uniform), the share at or below .05 and .2, and the same of what scored before: one model of
-all recordings with as many components as asked for.
+all recordings.
 
 Without `--lake`: exchangeable features of 128 values with a spectrum that falls, drawn anew for each repetition. With
 it: the features of the normal recordings of a lake's machines, drawn without those that train.
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from humwatch.flows.presets import PRESETS, load
-from humwatch.tasks.detectors import detectors, machine_model
+from humwatch.tasks.detectors import machine_model
 from humwatch.tasks.detectors.calibration import make_folds, p_values
 from humwatch.tasks.detectors.machine_model import fit_machine_model
 from humwatch.tasks.features.gather import gather
@@ -71,11 +71,11 @@ def ps_of(
     training = [each[order[:count]] for each in features]
     new = [each[order[count : count + NEW]] for each in features]
     folds = make_folds([None] * count, settings.calibration_folds, int(generator.integers(1 << 31)))
-    now = (machine_model.MOST_BY_FOLDS, detectors.ROWS_A_COMPONENT)
-    for machine_model.MOST_BY_FOLDS, detectors.ROWS_A_COMPONENT in (now, (0, 1)):
+    now = machine_model.MOST_BY_FOLDS
+    for machine_model.MOST_BY_FOLDS in (now, 0):
         fitted = fit_machine_model(detector, training, settings, 0, folds)
         yield p_values(fitted.model.recording_scores(new), fitted.calibration_scores)
-    machine_model.MOST_BY_FOLDS, detectors.ROWS_A_COMPONENT = now
+    machine_model.MOST_BY_FOLDS = now
 
 
 def figures(ps: list[NDArray[np.float64]]) -> str:

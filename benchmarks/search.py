@@ -232,7 +232,7 @@ def fuse(parts: Sequence[Scored], fusion: Fusion) -> np.ndarray:
     references = tuple(part.reference for part in parts)
     model = MachineModel((), references, "recording", 0, fusion, "mean", 1)
     members = zip(*(part.scores for part in parts), strict=True)
-    return np.mean([model.combine([each[:, None] for each in member])[1] for member in members], axis=0)
+    return np.median([model.combine([each[:, None] for each in member])[1] for member in members], axis=0)
 
 
 def criterion(normals: Normals, scores: Sequence[np.ndarray]) -> float:

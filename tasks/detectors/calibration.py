@@ -8,12 +8,12 @@ over calibration sets, not for each of them.
 
 What it rests on, and where it can fail: the recordings must be exchangeable, which recordings of one night are more
 than those of different ones (hence folds by batch, so that a held-out night is scored by a model that never heard it).
-A calibration recording is scored by the fit without its fold, a new one by the mean over the fits without a fold each
-(`machine_model`): Vovk's cross-conformal prediction ("Cross-conformal predictors", Annals of Mathematics and Artificial
-Intelligence 74, 2015) with scores averaged instead of ranks. Ranked fold by fold p is at most r with probability at
-most 2 r + (1 - r) / (n / folds + 1) whatever the detector, and with about r where fits differ little (Barber, Candès,
-Ramdas & Tibshirani, "Predictive inference with the jackknife+", Annals of Statistics 49(1), 2021, on CV+). Averages of
-fits vary less than one, so in practice small p-values are rarer than stated (`benchmarks/calibration.py`).
+A calibration recording is scored by the fit without its fold, a new one by the median over the fits without a fold each
+(`machine_model`): cross-conformal prediction (Vovk, "Cross-conformal predictors", Annals of Mathematics and Artificial
+Intelligence 74, 2015) with a median of scores in place of ranks fold by fold. Of those p is at most r with probability
+at most 2 r + sqrt(2 / n) whatever the detector (Barber, Candès, Ramdas & Tibshirani, "Predictive inference with the
+jackknife+", Annals of Statistics 49(1), 2021, on CV+), and about r where fits differ little. A median varies less than
+one fit, so in practice small p-values are rarer than stated (`benchmarks/calibration.py`).
 
 A machine heard much in one domain and little in another has few scores of the second among many of the first: a rate
 that holds over all may be missed there by far. So each domain's recordings are ranked among their own, too, and the

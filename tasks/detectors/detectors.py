@@ -31,7 +31,6 @@ Rows: TypeAlias = NDArray[np.integer[Any]]
 # then grows with the rows by their float32 and their reduced features alone.
 FULL_WIDTH_VALUES = 2048 * 2048
 LEAST_ROWS = 1024
-ROWS_A_COMPONENT = 4
 # Values that a detector is fitted to, in float64 and with some copies of its own: half a gigabyte for a mixture. More
 # than a machine of MIMII has windows in the paper's widest representation.
 FITTED_VALUES = 20_000 * 1024
@@ -207,16 +206,8 @@ def _reduced(features: Features, rows: Rows, scaler: StandardScaler, pca: PCA | 
 def _fit_pca(
     scaler: StandardScaler, sample: Features, asked: int, seed: int, notes: list[str], *, whiten: bool
 ) -> PCA | None:
-    """PCA with `asked` components, or fewer.
-
-    At most one for ROWS_A_COMPONENT rows: variances of components of which there are about as many as rows are those of
-    the draw. And not more than the rows span, which would divide rounding noise by itself.
-    """
+    """PCA with `asked` components, or as many as the rows span: more would divide rounding noise by itself."""
     scaled = scaler.transform(_float64(sample))
-    most = max(1, len(scaled) // ROWS_A_COMPONENT)
-    if most < min(asked, scaled.shape[1]):
-        notes.append(f"{most} principal components instead of {asked}: one for {ROWS_A_COMPONENT} training windows")
-    asked = min(asked, most)
     components = min(asked, scaled.shape[1], len(scaled) - 1)
     pca = PCA(components, whiten=whiten, random_state=seed).fit(scaled) if scaled.any() else None
     variances = np.zeros(1) if pca is None else pca.explained_variance_

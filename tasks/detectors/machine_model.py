@@ -4,11 +4,12 @@ A detector sees windows; a recording's score is pooled from the scores of its wi
 by putting the scores of each on one scale, that of its out-of-fold training scores, and summing. Where the
 representations have different windows (one of them describes whole recordings) there is nothing to sum but recordings.
 
-Of up to MOST_BY_FOLDS training recordings the model is the fits without one fold each, and a score is the mean of
+Of up to MOST_BY_FOLDS training recordings the model is the fits without one fold each, and a score is the median of
 theirs: the very fits that score the recordings held out, which threshold and p-values come from. A fit to all of them
 would be another thing than these where recordings are about as many as components (cross-conformal prediction: Vovk,
-"Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015). With more recordings leaving
-a fold out changes little, and one fit to all is kept.
+"Cross-conformal predictors", Annals of Mathematics and Artificial Intelligence 74, 2015); and there a mean would be
+that of the fit with the smallest variance to divide by. With more recordings leaving a fold out changes little, and one
+fit to all is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class MachineModel:
     """A fitted model of one machine.
 
     Attributes:
-        members: Fits whose scores are averaged, each one detector a representation, in their order.
+        members: Fits of whose scores the median counts, each one detector a representation, in their order.
         references: One a representation, float64, sorted: the training scores that define its scale. Empty for a single
             representation, whose scores stay as the detector gives them.
         level: What is summed over representations, windows or recordings.
@@ -76,7 +77,7 @@ class MachineModel:
             ),
             strict=True,
         )
-        return np.mean(of_windows, axis=0), np.mean(of_recordings, axis=0)
+        return np.median(of_windows, axis=0), np.median(of_recordings, axis=0)
 
     def window_scores(self, windows: Sequence[Windows]) -> Matrix:
         """The first half of `scores`."""

@@ -57,9 +57,10 @@ def by_hand_out_of_fold(training, folds):
 def test_window_and_recording_scores_by_hand():
     training, tested = recordings(), recordings(count=7, windows=5, seed=1)
     model = fit_machine_model("mahalanobis", [training], SETTINGS, 0, folds_of(20)).model
-    expected = by_hand_members(training, tested, folds_of(20)).mean(axis=0)
-    np.testing.assert_allclose(model.window_scores([tested]), expected, rtol=1e-9)
-    np.testing.assert_allclose(model.recording_scores([tested]), np.nanmean(expected, axis=1), rtol=1e-9)
+    of_members = by_hand_members(training, tested, folds_of(20))
+    np.testing.assert_allclose(model.window_scores([tested]), np.median(of_members, axis=0), rtol=1e-9)
+    of_recordings = np.median(np.nanmean(of_members, axis=2), axis=0)
+    np.testing.assert_allclose(model.recording_scores([tested]), of_recordings, rtol=1e-9)
     windows, scores = model.scores([tested])
     np.testing.assert_array_equal(windows, model.window_scores([tested]))
     np.testing.assert_array_equal(scores, model.recording_scores([tested]))
@@ -141,7 +142,7 @@ def test_pooling_setting_is_used(pooling):
     model = fit_machine_model("mahalanobis", [training], settings, 0, folds_of(20)).model
     ordered = np.sort(by_hand_members(training, training, folds_of(20))[:, ::2], axis=2)
     pooled = {"mean": ordered.mean(axis=2), "max": ordered[:, :, -1], "top_k": ordered[:, :, -2:].mean(axis=2)}
-    expected = pooled[pooling].mean(axis=0)
+    expected = np.median(pooled[pooling], axis=0)
     np.testing.assert_allclose(model.recording_scores([training])[::2], expected, rtol=1e-9)
 
 
@@ -177,35 +178,31 @@ def test_one_recording_fits_but_calibrates_nothing(name):
     np.testing.assert_array_equal(fitted.calibration_scores, [np.nan])
 
 
-def test_two_representations_are_fused_by_z_scores_window_by_window():
+def scaled(scores, held_out, fusion):
+    """Scores on the scale of held-out ones, NaN where they are."""
+    held_out = held_out[np.isfinite(held_out)]
+    if fusion == "zscore":
+        return (scores - held_out.mean()) / held_out.std()
+    ranks = [np.nan if np.isnan(score) else percentileofscore(held_out, score, kind="mean") for score in scores.flat]
+    return np.reshape(ranks, scores.shape) / 100
+
+
+@pytest.mark.parametrize("fusion", ["zscore", "rank"])
+def test_two_representations_are_fused_window_by_window(fusion):
     training = [recordings(seed=0), recordings(features=9, seed=1)]
     tested = [recordings(count=5, seed=2), recordings(count=5, features=9, seed=3)]
-    folds = folds_of(20)
-    fitted = fit_machine_model("mahalanobis", training, SETTINGS, 0, folds)
-    expected, calibration = np.zeros((5, 4)), np.zeros((20, 4))
+    settings, folds = SETTINGS.model_copy(update={"fusion": fusion}), folds_of(20)
+    fitted = fit_machine_model("mahalanobis", training, settings, 0, folds)
+    of_members, calibration = np.zeros((5, 5, 4)), np.zeros((20, 4))
     for train, test in zip(training, tested, strict=True):
         held_out = by_hand_out_of_fold(train, folds)
-        scores = by_hand_members(train, test, folds).mean(axis=0)
-        expected += (scores - np.nanmean(held_out)) / np.nanstd(held_out)
-        calibration += (held_out - np.nanmean(held_out)) / np.nanstd(held_out)
+        of_members += scaled(by_hand_members(train, test, folds), held_out, fusion)
+        calibration += scaled(held_out, held_out, fusion)
+    expected = np.median(of_members, axis=0)
     np.testing.assert_allclose(fitted.model.window_scores(tested), expected, rtol=1e-8)
-    np.testing.assert_allclose(fitted.model.recording_scores(tested), np.nanmean(expected, axis=1), rtol=1e-8)
+    of_recordings = np.median(np.nanmean(of_members, axis=2), axis=0)
+    np.testing.assert_allclose(fitted.model.recording_scores(tested), of_recordings, rtol=1e-8)
     np.testing.assert_allclose(fitted.calibration_scores, np.nanmean(calibration, axis=1), rtol=1e-8, atol=1e-12)
-
-
-def test_two_representations_are_fused_by_ranks():
-    training = [recordings(seed=0), recordings(features=9, seed=1)]
-    tested = [recordings(count=5, seed=2), recordings(count=5, features=9, seed=3)]
-    settings = SETTINGS.model_copy(update={"fusion": "rank"})
-    model = fit_machine_model("mahalanobis", training, settings, 0, folds_of(20)).model
-    expected = np.zeros((5, 4))
-    for train, test in zip(training, tested, strict=True):
-        held_out = by_hand_out_of_fold(train, folds_of(20))
-        held_out = held_out[np.isfinite(held_out)]
-        for (_, *at), score in np.ndenumerate(by_hand_members(train, test, folds_of(20))):
-            rank = np.nan if np.isnan(score) else percentileofscore(held_out, score, kind="mean") / 100
-            expected[tuple(at)] += rank / 5
-    np.testing.assert_allclose(model.window_scores(tested), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("fusion", ["zscore", "rank"])
@@ -215,19 +212,15 @@ def test_windows_and_whole_recordings_are_fused_recording_by_recording(fusion):
     tested = [recordings(count=5, windows=1, features=9, seed=3), recordings(count=5, seed=2)]
     tested[1][3] = np.nan
     model = fit_machine_model("mahalanobis", training, settings, 0, folds_of(20)).model
-    expected = np.zeros(5)
+    of_members = np.zeros((5, 5))
     for train, test in zip(training, tested, strict=True):
         reference = np.nanmax(by_hand_out_of_fold(train, folds_of(20)), axis=1)
-        for scores in by_hand_members(train, test, folds_of(20)):
-            pooled = np.array([np.nan if np.isnan(row).all() else np.nanmax(row) for row in scores])
-            if fusion == "zscore":
-                expected += (pooled - reference.mean()) / reference.std() / 5
-            else:
-                ranks = [np.nan if np.isnan(s) else percentileofscore(reference, s, kind="mean") for s in pooled]
-                expected += np.array(ranks) / 100 / 5
-    np.testing.assert_allclose(model.recording_scores(tested), expected, rtol=1e-8)
-    shown = by_hand_members(training[1], tested[1], folds_of(20)).mean(axis=0)
+        scores = by_hand_members(train, test, folds_of(20))
+        pooled = np.where(np.isnan(scores).all(axis=2), np.nan, np.nan_to_num(scores, nan=-np.inf).max(axis=2))
+        of_members += scaled(pooled, reference, fusion)
+    np.testing.assert_allclose(model.recording_scores(tested), np.median(of_members, axis=0), rtol=1e-8)
     # the windows shown are those of the representation that has some, on its detector's own scale
+    shown = np.median(by_hand_members(training[1], tested[1], folds_of(20)), axis=0)
     np.testing.assert_allclose(model.window_scores(tested), shown, rtol=1e-9)
 
 
