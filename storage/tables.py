@@ -134,6 +134,7 @@ MACHINE_NIGHTS = pa.schema(
         ("rate_high", pa.float64()),
         ("nights_to_alarm", pa.float64()),
         ("state", _TEXT),
+        ("provisional", pa.bool_()),
         ("new_alarm", pa.bool_()),
         ("alarm_since", _TEXT),
         ("onset", _TEXT),

@@ -15,23 +15,33 @@ import pyarrow as pa
 from humwatch.storage.errors import NotComplete
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import Machine, get_passport
+from humwatch.storage.records import Passport
 from humwatch.storage.tables import MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
 from humwatch.tasks.alarms.facts import Passports, label_of, night_facts
 from humwatch.tasks.alarms.fleet_nights import FleetNights, model_name
 from humwatch.tasks.alarms.night_scores import calibration_of
+from humwatch.tasks.alarms.provisional_nights import (
+    Said,
+    learned_all_the_same,
+    provisional_verdicts,
+    unlike_nights,
+    with_provisional,
+)
 from humwatch.tasks.alarms.replay import Verdict, replay
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
+from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
 from humwatch.tasks.plan.night_tables import newest_tables, table_path
 from humwatch.tasks.plan.presence import present
+from humwatch.tasks.plan.provisional import provisional, provisional_scores
+from humwatch.tasks.plan.roles import in_window
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope, is_date
-from humwatch.tasks.plan.scores import expected_scores
+from humwatch.tasks.plan.scores import ScoreUnit, expected_scores
 from humwatch.tasks.plan.variants import Variant
 
 # All of a score but what its windows say.
 _SCORES = pa.schema([field for field in SCORES if field.name != "window_scores"])
-_KNOWN = (*MACHINE, "night", "n_scored", "night_score", "model_version")
+_KNOWN = (*MACHINE, "night", "n_scored", "night_score", "model_version", "state", "provisional", "onset")
 _HISTORY = pa.schema([MACHINE_NIGHTS.field(name) for name in _KNOWN])
 
 
@@ -54,16 +64,14 @@ class _Judge:
         key = self.run.nights_key(self.variant)
         kept = {night: path for night, path in newest_tables(self.run.lake, key).items() if night <= tonight}
         scores = self._scores(kept, tonight)
-        passports = self._passports(
-            {(machine_of(values), version) for table in scores.values()
-             for *values, version in table[[*MACHINE, "model_version"]].drop_duplicates().itertuples(index=False)}
-        )  # fmt: skip
+        passports = self._passports(_models(scores.values()), self.run)
         settings = self.run.settings
         fresh = {
             night: night_facts(night, self._dated, table, passports, settings.alarms, settings.fit)
             for night, table in scores.items()
         }
-        paths = self._names(key, kept, fresh)
+        commissioning = self._commissioning(list(fresh), tonight)
+        paths = self._names(key, kept, fresh, commissioning)
         if all(kept.get(night) == paths[night] for night in fresh):
             return []
         known = [path for night, path in kept.items() if night not in fresh]
@@ -71,22 +79,31 @@ class _Judge:
         facts = pd.concat([*history, *fresh.values()], ignore_index=True)
         fleet = FleetNights(facts, self._labels, self._actions.repaired)
         verdicts = {verdict.date: verdict for verdict in self._replay(fleet, passports)}
-        for night in fresh:
-            self._keep(paths[night], fleet.rows(night, verdicts[night]))
+        judged = [*history]
+        for night, tonight_facts in fresh.items():
+            unlike = unlike_nights(rows for rows in judged if (rows["night"] < night).all())
+            current = self._current(tonight_facts, passports)
+            learned = learned_all_the_same(unlike, current, self._labels, self._actions, night)
+            judged.append(with_provisional(fleet.rows(night, verdicts[night]), commissioning[night], learned))
+            self._keep(paths[night], judged[-1])
         return [paths[night] for night in fresh if kept.get(night) != paths[night]]
 
     def _scores(self, kept: Mapping[str, str], tonight: str) -> dict[str, pd.DataFrame]:
         """Return the scores of tonight and of every night before it that is scored and was not judged, in order."""
         nights = {night for night in self._dated["batch"].unique() if night <= tonight}
         unjudged = Scope(frozenset(nights - kept.keys() | {tonight}))
-        units = [unit for unit in expected_scores(self.run.scoped(unjudged)) if unit.variant == self.variant]
+        return self._complete(expected_scores(self.run.scoped(unjudged)), unjudged.batches or frozenset(), tonight)
+
+    def _complete(self, expected: Iterable[ScoreUnit], nights: Iterable[str], tonight: str) -> dict[str, pd.DataFrame]:
+        """Return the scores of the nights that have all of theirs, in order."""
+        units = [unit for unit in expected if unit.variant == self.variant]
         done = present(self.run.lake, [unit.mark_path for unit in units])
-        paths: dict[str, list[str]] = {night: [] for night in sorted(unjudged.batches or ())}
+        paths: dict[str, list[str]] = {night: [] for night in sorted(nights)}
         missing: dict[str, int] = dict.fromkeys(paths, 0)
         for unit, scored in zip(units, done, strict=True):
             paths[unit.part.batch].append(unit.path)
             missing[unit.part.batch] += not scored
-        if missing[tonight]:
+        if missing.get(tonight):
             raise NotComplete(f"{missing[tonight]} score tables of {tonight} are missing: run `humwatch score` first")
         return {
             night: read_tables(self.run.lake, tables, _SCORES).to_pandas()
@@ -94,8 +111,42 @@ class _Judge:
             if not missing[night]
         }
 
-    def _passports(self, models: Iterable[tuple[Machine, str]]) -> Passports:
-        named, key = sorted(set(models)), self.run.model_key(self.variant)
+    def _commissioning(self, fresh: list[str], tonight: str) -> dict[str, Said]:
+        """Return what each of the nights says for the time being of machines that are commissioned."""
+        nothing: dict[str, Said] = {night: {} for night in fresh}
+        early, history = provisional(self.run), self.run.history().eligible
+        if early is None:
+            return nothing
+        window = history[in_window(history, self.run.settings.fit)]
+        learning = by_machine(window[window["batch"].isin(fresh)])
+        nights = {
+            night for machine, rows in by_machine(window).items() if machine in learning for night in rows["batch"]
+        }
+        if not learning:
+            return nothing
+        compared = Scope(frozenset(night for night in nights if is_date(night) and night <= tonight))
+        scores = self._complete(provisional_scores(self.run.scoped(compared)), compared.batches or frozenset(), tonight)
+        passports = self._passports(_models(scores.values()), early)
+        settings = self.run.settings
+        facts = {
+            night: night_facts(night, _of_machines(self._dated, table), table, passports, settings.alarms, settings.fit)
+            for night, table in scores.items()
+            if len(table)
+        }
+        return {
+            night: provisional_verdicts(facts, night, passports, self._labels, self._actions, settings.alarms)
+            for night in fresh
+        }
+
+    def _current(self, facts: pd.DataFrame, passports: Passports) -> dict[Machine, Passport]:
+        """Return the passport of the model of each machine that has one."""
+        scored = facts[facts["model_version"].notna()]
+        versions = ((machine_of(values), str(version)) for *values, version in
+                    scored[[*MACHINE, "model_version"]].itertuples(index=False, name=None))  # fmt: skip
+        return {machine: passports[machine, version] for machine, version in versions}
+
+    def _passports(self, models: Iterable[tuple[Machine, str]], run: Run) -> Passports:
+        named, key = sorted(set(models)), run.model_key(self.variant)
         passports = map_concurrently(lambda model: get_passport(self.run.lake, key, *model), named)
         return dict(zip(named, passports, strict=True))
 
@@ -119,7 +170,13 @@ class _Judge:
     def _actions(self) -> Actions:
         return Actions.read(self.run.lake)
 
-    def _names(self, key: str, kept: Mapping[str, str], fresh: Mapping[str, pd.DataFrame]) -> dict[str, str]:
+    def _names(
+        self,
+        key: str,
+        kept: Mapping[str, str],
+        fresh: Mapping[str, pd.DataFrame],
+        commissioning: Mapping[str, Said],
+    ) -> dict[str, str]:
         """Return the table of each fresh night; one that is kept already where it rests on the same."""
         labels = sorted((night, machine.path, label) for (night, machine), label in self._labels.items())
         paths: dict[str, str] = {}
@@ -134,6 +191,8 @@ class _Judge:
             }
             if repairs := self._repairs(fresh[night], night):
                 contents["repairs"] = repairs
+            if said := commissioning[night]:
+                contents["provisional"] = {machine.path: verdict for machine, verdict in said.items()}
             paths[night] = table_path(key, night, kept.get(night), contents)
         return paths
 
@@ -145,7 +204,7 @@ class _Judge:
 
     def _replay(self, fleet: FleetNights, passports: Passports) -> Iterator[Verdict]:
         models = fleet.models()
-        every = {**self._passports(models - passports.keys()), **passports}
+        every = {**self._passports(models - passports.keys(), self.run), **passports}
         abnormal: dict[Machine, set[str]] = {}
         for (night, machine), label in self._labels.items():
             if label == "abnormal":
@@ -162,3 +221,15 @@ class _Judge:
         table = pa.Table.from_pandas(rows[MACHINE_NIGHTS.names], schema=MACHINE_NIGHTS, preserve_index=False)
         # what pandas adds tells of the frame's making, and the same rows shall be the same bytes
         create_table(self.run.lake, path, table.replace_schema_metadata())
+
+
+def _models(scores: Iterable[pd.DataFrame]) -> set[tuple[Machine, str]]:
+    """Return machine and version of every model that made these scores."""
+    named = (table[[*MACHINE, "model_version"]].drop_duplicates() for table in scores)
+    return {(machine_of(values), version) for rows in named for *values, version in rows.itertuples(index=False)}
+
+
+def _of_machines(recordings: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the recordings of the machines that have scores."""
+    scored = pd.MultiIndex.from_frame(scores[MACHINE].drop_duplicates())
+    return recordings[pd.MultiIndex.from_frame(recordings[MACHINE]).isin(scored)]

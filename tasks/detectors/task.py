@@ -12,13 +12,14 @@ from humwatch.tasks.detectors.retrain import retrain_unit
 from humwatch.tasks.execution.stage import run_on_workers, stage
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import present
+from humwatch.tasks.plan.provisional import provisional_models
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.training import expected_models, plan_retraining
 
 
 @dataclass(frozen=True)
 class FitSummary:
-    """What the stage did: models fitted in this run."""
+    """What the stage did: models fitted in this run, but for provisional ones."""
 
     models_fitted: int
 
@@ -28,15 +29,19 @@ def fit_models(run: Run) -> FitSummary:
     """Fit a model for every machine with training recordings and every variant that has none for this training set.
 
     A version that was fitted before is made current again. Under `assumed_normal` a machine that has a model keeps it:
-    only `retrain` replaces it, behind its gate.
+    only `retrain` replaces it, behind its gate. Before them come the provisional models of machines that have no other
+    yet, so that a run that is killed leaves none out.
     """
+    in_flight = run.settings.dask.blocks_in_flight
+    first = list(provisional_models(run))
+    for _ in run_on_workers("fit", fit_unit, first, len(first), in_flight):
+        pass
     units = list(expected_models(run))
     fitted = present(run.lake, [unit.mark_path for unit in units])
     known = [unit for unit, done in zip(units, fitted, strict=True) if done]
     map_concurrently(lambda unit: set_current(run.lake, unit.key, unit.machine, unit.version), known)
-    missing = [unit for unit, done in zip(units, fitted, strict=True) if not done]
-    in_flight = run.settings.dask.blocks_in_flight
-    return FitSummary(sum(1 for _ in run_on_workers("fit", fit_unit, missing, len(missing), in_flight)))
+    unfitted = [unit for unit, done in zip(units, fitted, strict=True) if not done]
+    return FitSummary(sum(1 for _ in run_on_workers("fit", fit_unit, unfitted, len(unfitted), in_flight)))
 
 
 @stage("retrain")

@@ -19,6 +19,7 @@ from humwatch.storage.reports import read_latest, read_summary
 from humwatch.storage.tables import SCORES, read_tables
 from humwatch.tasks.plan.catalog import MACHINE, machine_of
 from humwatch.tasks.plan.keys import EmbeddingSettings, spectrogram_key
+from humwatch.tasks.plan.provisional import provisional
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.run import Run
 
@@ -92,10 +93,11 @@ class Needs:
             BadConfiguration: they have left nothing in a lake that is not empty, so they are not those of its runs.
         """
         first = self.runs[0]
+        with_models = [*self.runs, *filter(None, map(provisional, self.runs))]
         own = {
             "spectrograms": {first.spectrogram_key},
             "features": {first.embedding.key(representation) for representation in first.representations},
-            "models": {run.model_key(variant) for run in self.runs for variant in run.variants},
+            "models": {run.model_key(variant) for run in with_models for variant in run.variants},
         }
         for kind, keys in own.items():
             existing = self.existing_keys(kind)

@@ -35,15 +35,9 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
         recordings: columns site, machine_type, machine_id, condition, batch and label.
         fit: the window.
     """
-    machine = recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
-    nights = pd.DataFrame({"machine": machine, "batch": recordings["batch"]}).drop_duplicates()
-    nights = nights[is_dated(nights["batch"])]
-    window = nights[_in_window(nights, fit)]
-    inside = (
-        pd.MultiIndex.from_frame(window).get_indexer(pd.MultiIndex.from_arrays([machine, recordings["batch"]])) >= 0
-    )
+    inside = in_window(recordings, fit, over=True)
     abnormal = recordings["label"].eq("abnormal").to_numpy(dtype=bool, na_value=False)
-    enough = pd.Series(inside & ~abnormal, index=recordings.index).groupby(machine).transform("sum")
+    enough = (inside & ~abnormal).groupby(_machine(recordings)).transform("sum")
     roles = pd.Series("test", index=recordings.index, name="role", dtype="str")
     trains = inside & (enough >= fit.min_training_recordings)
     roles[trains & ~abnormal] = "train"
@@ -51,15 +45,33 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
     return roles
 
 
-def _in_window(nights: pd.DataFrame, fit: FitSettings) -> pd.Series[bool]:
-    """Whether each night of a machine (columns machine, batch) is in its commissioning window, and that is over."""
+def in_window(recordings: pd.DataFrame, fit: FitSettings, *, over: bool = False) -> pd.Series[bool]:
+    """Return whether each recording is in the commissioning window of its machine; with `over` only if that is over.
+
+    Args:
+        recordings: all accepted ones of each machine; columns site, machine_type, machine_id, condition and batch.
+        fit: the window.
+        over: leave out machines whose window may still get nights.
+    """
+    machine, batch = _machine(recordings), recordings["batch"]
+    nights = pd.DataFrame({"machine": machine, "batch": batch}).drop_duplicates()
+    nights = nights[is_dated(nights["batch"])]
+    inside, done = _window(nights, fit)
+    window = pd.MultiIndex.from_frame(nights[inside & done if over else inside])
+    return pd.Series(window.get_indexer(pd.MultiIndex.from_arrays([machine, batch])) >= 0, index=recordings.index)
+
+
+def _machine(recordings: pd.DataFrame) -> pd.Series[int]:
+    return recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
+
+
+def _window(nights: pd.DataFrame, fit: FitSettings) -> tuple[pd.Series[bool], pd.Series[bool]]:
+    """Whether each night of a machine (columns machine, batch) is in its commissioning window; whether that is over."""
     by_machine = nights.groupby("machine")["batch"]
     if fit.commissioning_from is None and fit.commissioning_until is None:
-        order = nights.sort_values("batch").groupby("machine").cumcount()
-        return (order.reindex(nights.index) < fit.commissioning_nights) & (
-            by_machine.transform("size") >= fit.commissioning_nights
-        )
+        order = nights.sort_values("batch").groupby("machine").cumcount().reindex(nights.index)
+        return order < fit.commissioning_nights, by_machine.transform("size") >= fit.commissioning_nights
     first = fit.commissioning_from.isoformat() if fit.commissioning_from else ""
     newest = by_machine.transform("max")
     last = fit.commissioning_until.isoformat() if fit.commissioning_until else newest
-    return (nights["batch"] >= first) & (nights["batch"] <= last) & (newest >= last)
+    return (nights["batch"] >= first) & (nights["batch"] <= last), newest >= last

@@ -15,7 +15,7 @@ from humwatch.tasks.plan.keys import EmbeddingSettings, model_key, nights_key, s
 from humwatch.tasks.plan.representations import Representation, parse_all
 from humwatch.tasks.plan.scope import EVERYTHING, Scope
 from humwatch.tasks.plan.variants import Variant, variants
-from humwatch.tasks.settings import Settings, Training
+from humwatch.tasks.settings import FitSettings, Settings, Training
 from humwatch.tasks.weights.sources import WITHOUT_WEIGHTS
 from humwatch.tasks.weights.weights import find, require_weights
 
@@ -71,7 +71,10 @@ class Run:
         """Return the same run under one kind of `fit.training`: nights and evaluations share a lake."""
         if self.settings.fit.training == training:
             return self
-        fit = self.settings.fit.model_copy(update={"training": training})
+        return self.with_fit(self.settings.fit.model_copy(update={"training": training}))
+
+    def with_fit(self, fit: FitSettings) -> Run:
+        """Return the same run under other settings of models; what was read of the lake is shared."""
         return self._like(settings=self.settings.model_copy(update={"fit": fit}))
 
     def under_each_training(self) -> list[Run]:
