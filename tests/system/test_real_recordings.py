@@ -2,9 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import FAKE, run_humwatch
+
+from humwatch.flows.presets import load
+from humwatch.tasks.detectors.calibration import make_folds, p_values
+from humwatch.tasks.detectors.machine_model import fit_machine_model
+from humwatch.tasks.features.gather import gather
+from humwatch.tasks.plan.run import Run
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -67,3 +74,25 @@ def test_four_archives_in_one_lake_have_the_counts_of_their_publications(tmp_pat
     health = pd.concat(pd.read_parquet(path) for path in tmp_path.glob("health/*/machine_type=bldc/**/*.parquet"))
     assert health["resampled"].sum() == 1
     assert set(health.loc[health["resampled"], "sample_rate_hz"]) == {44_100}
+
+
+@pytest.mark.skipif(not (SHARED / ARCHIVES[0]).exists(), reason="the shared archives are not here")
+def test_new_normal_recordings_of_few_have_p_values_that_are_uniform_or_larger(tmp_path):
+    """Subsets of ToyCar's 360 normal recordings train, 100 others are new: 10 draws of each size."""
+    ran = run_humwatch("run", SHARED / ARCHIVES[0], "--lake", tmp_path, "--preset", "fast")
+    assert ran.status == 0, ran.stderr
+    run = Run(str(tmp_path), load("fast"))
+    accepted = run.catalog().accepted
+    normal, (representation,) = accepted[accepted["label"] == "normal"], run.representations
+    features = gather(run.lake, run.catalog().parts, normal, representation, run.embedding)
+    for count in (20, 40, 66):
+        p = []
+        for seed in range(10):
+            order = np.random.default_rng((seed, count)).permutation(len(features))
+            training, new = features[order[:count]], features[order[count : count + 100]]
+            folds = make_folds([None] * count, 5, seed)
+            fitted = fit_machine_model("knn", [training], run.settings.fit, 0, folds)
+            p.append(p_values(fitted.model.recording_scores([new]), fitted.calibration_scores))
+        assert np.mean(p) > 0.45
+        assert np.mean(np.array(p) <= 0.05) < 0.075
+        assert np.mean(np.array(p) <= 0.2) < 0.25
