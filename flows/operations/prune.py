@@ -4,8 +4,8 @@ Recordings, labels, actions and reports are never deleted, only parts of which e
 decoded.
 Of everything else is kept, whatever its age,
 
-- what is under the keys of the settings given, with labels and with assumed normals. Settings that have left nothing in
-  a lake that is not empty are refused: they are not those of its runs;
+- what is under the keys of the settings given, with labels and with assumed normals, provisional models among it.
+  Settings that have left nothing in a lake that is not empty are refused: they are not those of its runs;
 - what the standing reports name: the newest, and those published within `--older-than` days;
 - the models that were fitted or have scored within `--older-than` days, under whatever settings, and the spectrograms
   and features under them;

@@ -175,6 +175,10 @@ def with_provisional(rows: pd.DataFrame, provisional: Said, learned: Said) -> pd
     )
 
 
+def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
+
 def _by_date(
     machines: list[Machine], rows: Mapping[tuple[Machine, str], dict[str, Any]], passports: Passports
 ) -> tuple[pd.DataFrame, pd.DataFrame]:

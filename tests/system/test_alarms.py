@@ -71,7 +71,7 @@ def test_the_fault_is_an_alarm_with_its_onset(night):
     assert pd.read_csv(report / "alarms.csv")["machine_id"].tolist() == list(alarms["machine_id"])
 
 
-def test_nights_in_training_have_no_statistic_and_all_nights_their_rows(night):
+def test_nights_in_training_have_no_score_and_all_nights_their_rows(night):
     lake = night[0]
     tables = sorted((lake / "nights").rglob("*.parquet"))
     rows = pd.concat([pd.read_parquet(path) for path in tables])
@@ -79,8 +79,9 @@ def test_nights_in_training_have_no_statistic_and_all_nights_their_rows(night):
     training = rows[rows["night"] <= "2026-01-06"]
     assert set(training["state"]) == {"learning"}
     assert training["reason"].notna().all()
-    assert training["statistic"].isna().all()
-    assert training["drift"].isna().all()
+    assert training[["night_score", "evidence", "drift"]].isna().all(axis=None)
+    assert set(training["night"][training["statistic"].notna()]) == {"2026-01-06"}  # the sixth, provisionally
+    assert training["provisional"].eq(training["statistic"].notna()).all()
     assert rows[rows["night"] > "2026-01-06"][["statistic", "drift"]].notna().all(axis=None)
 
 
