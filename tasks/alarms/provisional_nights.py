@@ -227,7 +227,3 @@ def _dates(first: str, last: str) -> list[str]:
 
 def _next(night: str) -> str:
     return (date.fromisoformat(night) + timedelta(days=1)).isoformat()
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
