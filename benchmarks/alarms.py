@@ -1,9 +1,11 @@
-"""Alarms against the truth: `python benchmarks/alarms.py fault-free | floor | fleet | plants`.
+"""Alarms against the truth: `python benchmarks/alarms.py fault-free | floor | commissioning | fleet | plants`.
 
 fault-free: simulated recording scores of fleets without a fault, of 1 to 1,000 machines and several shapes; the
     observed rate of new alarms with its 95 % interval between fleets, beside the stated one. There are so many fleets
     that the luck of their commissioning nights is in the figure.
 floor: the same with a lasting shift of every recording of one machine in ten (one at least): what is detected how soon.
+commissioning: night scores of 20,000 machines, judged provisionally from the sixth night to the fourteenth: without a
+    fault, and with a lasting shift from the eighth night on.
 fleet: `humwatch simulate` and `humwatch nightly` on fleets whose faults grow from a known night on, one fleet a size.
 plants: fleets of 12 machines as `humwatch simulate` makes them unless told otherwise, at 6 dB, 20 nights, two machines
     with a fault, through `humwatch nightly` with a preset and nothing set; one row a seed.
@@ -32,8 +34,10 @@ from rich.table import Table
 from scipy.stats import binom
 
 from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS
 from humwatch.tasks.alarms.night_scores import Calibration, calibration_of, night_score
 from humwatch.tasks.alarms.replay import Night, Verdict, replay
+from humwatch.tasks.alarms.shift import newest_shift
 from humwatch.tasks.detectors.calibration import p_values
 from humwatch.tasks.settings import AlarmSettings
 
@@ -214,6 +218,43 @@ def detection_floor(given: argparse.Namespace, console: Console) -> None:
         console.print(floor)
 
 
+def strikes(scores: Floats, rate: float) -> NDArray[np.bool_]:
+    """Return whether each night from the sixth on is striking in commissioning: bool (machine, night)."""
+    machines, everywhere = len(scores), np.ones(scores.shape, dtype=bool)
+    types, first = np.array(["fan"] * machines, dtype=object), MIN_REFERENCE_NIGHTS
+    nights = [scores[:, : tonight + 1] for tonight in range(first, scores.shape[1])]
+    found = [newest_shift(each, np.ones(each.shape), everywhere[:, : each.shape[1]], types, first) for each in nights]
+    return np.stack([each.p_value <= rate for each in found], axis=1)
+
+
+def commissioned(given: argparse.Namespace, console: Console) -> None:
+    """Print what is called in provisional attention, of machines without a fault and with one."""
+    machines, rate, generator = 20_000, 0.01, np.random.default_rng(given.seeds[0])
+    table = Table(title=f"Provisional attention, stated {rate:g}, {machines} machines, nights 6 to {COMMISSIONING}")
+    for column in ("night scores", "rate", "binomial 95 %"):
+        table.add_column(column, justify="left" if column == "night scores" else "right")
+    scores = {kind: draw(generator, kind, (machines, COMMISSIONING)) for kind in ("normal", "t4", "gamma")}
+    correlated = scores["normal"].copy()
+    for night in range(1, COMMISSIONING):
+        correlated[:, night] = 0.3 * correlated[:, night - 1] + np.sqrt(1 - 0.3**2) * correlated[:, night]
+    for kind, of_kind in {**scores, "normal, correlated 0.3": correlated}.items():
+        found = strikes(of_kind, rate)
+        low, high = binom.interval(0.95, found.size, rate) / np.array(found.size)
+        table.add_row(kind, f"{found.mean():.4f}", f"{low:.4f}-{high:.4f}")
+    console.print(table)
+    table = Table(
+        title="Normal night scores, a lasting shift from the eighth night on: share found within so many nights"
+    )
+    for column in ("standard deviations", "1", "2", "3", "5", "7"):
+        table.add_column(column, justify="right")
+    for size in given.sizes or (1.0, 2.0, 3.0, 4.0):
+        shifted = scores["normal"].copy()
+        shifted[: machines // 10, 7:] += size
+        since = strikes(shifted, rate)[: machines // 10, 2:]
+        table.add_row(f"{size:g}", *(f"{since[:, :nights].any(axis=1).mean():.2f}" for nights in (1, 2, 3, 5, 7)))
+    console.print(table)
+
+
 def fleet_run(plan: FleetPlan, rate: float, backbone: str, root: Path) -> pd.DataFrame:
     """Return a fleet's machine-nights at a stated rate, by Mahalanobis distance: see `through_nightly`."""
     settings = (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={10 * rate}", "images.window_frames=32",
@@ -334,7 +375,7 @@ def _quantiles(values: pd.Series) -> str:
 def main() -> None:
     """Run one of the two."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["fault-free", "floor", "fleet", "plants"])
+    parser.add_argument("what", choices=["fault-free", "floor", "commissioning", "fleet", "plants"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101], help="fleet and plants take several")
     parser.add_argument("--rates", type=float, nargs="+", help="stated; unset: 0.001 and 0.01, of a fleet 0.005")
     parser.add_argument("--fleets", type=int, nargs="+", choices=list(FLEETS), help="machines of a fleet; unset: all")
@@ -353,6 +394,8 @@ def main() -> None:
         fault_free(given, console)
     elif given.what == "floor":
         detection_floor(given, console)
+    elif given.what == "commissioning":
+        commissioned(given, console)
     elif given.what == "plants":
         plants(given, console)
     else:
