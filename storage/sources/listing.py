@@ -44,7 +44,7 @@ from humwatch.storage.sources.zip_archive import list_zip
 
 # Read ahead on a remote store: a zip's directory in one or two requests, little where a tar's listing hops from header
 # to header, much where a stream is read.
-_READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 8 << 10}
+_READ_AHEAD_BYTES = {".zip": 64 << 10, ".tar": 4 << 10}
 _STREAM_READ_AHEAD_BYTES = 8 << 20
 
 _SUFFIXES_TOLD = 5

@@ -48,7 +48,7 @@ class Member:
         crc32: of the unpacked bytes: known for every zip member, for no member of a plain tar.
         content_tag: changes when the bytes do: CRC and size, else size and modification time, else an ETag.
         problem: why it cannot be read, found while listing.
-        ends_crc32: of the first and the last 4 KiB of a member of a plain tar, which has no checksum of its own.
+        ends_crc32: of the first and the last 2 KiB of a member of a plain tar, which has no checksum of its own.
     """
 
     source_uri: str

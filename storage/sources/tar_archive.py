@@ -38,7 +38,7 @@ from humwatch.storage.sources.zip_archive import checked
 
 _DAMAGE = (tarfile.TarError, Damaged, IndexError)  # IndexError: of a sparse file's header that is cut off
 _HELD_BYTES = 64 << 20
-_END_BYTES = 4 << 10
+_END_BYTES = 2 << 10
 _NO_HEADER = (*_DAMAGE, ValueError)  # ValueError: of numbers that are none
 
 

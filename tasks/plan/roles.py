@@ -29,7 +29,8 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
     A machine's commissioning window is its first `fit.commissioning_nights` nights, or those from
     `fit.commissioning_from` to `fit.commissioning_until`. Its recordings train, except those labelled abnormal, which
     are unused. A machine whose window is not over yet, or holds fewer than `fit.min_training_recordings` recordings,
-    does not train: all of it is test. Everything after the window is test, and so is what has no date.
+    does not train: all of it is test. Everything after the window is test, and so is what has no date of a machine that
+    has dated nights.
 
     Args:
         recordings: columns site, machine_type, machine_id, condition, batch and label.
@@ -55,7 +56,8 @@ def in_window(recordings: pd.DataFrame, fit: FitSettings, *, over: bool = False)
     """
     machine, batch = _machine(recordings), recordings["batch"]
     nights = pd.DataFrame({"machine": machine, "batch": batch}).drop_duplicates()
-    nights = nights[is_dated(nights["batch"])]
+    dated = is_dated(nights["batch"])
+    nights = nights[dated | ~dated.groupby(nights["machine"]).transform("any")]
     inside, done = _window(nights, fit)
     window = pd.MultiIndex.from_frame(nights[inside & done if over else inside])
     return pd.Series(window.get_indexer(pd.MultiIndex.from_arrays([machine, batch])) >= 0, index=recordings.index)
