@@ -72,7 +72,8 @@ def ps_of(
     new = [each[order[count : count + NEW]] for each in features]
     folds = make_folds([None] * count, settings.calibration_folds, int(generator.integers(1 << 31)))
     now = machine_model.MOST_BY_FOLDS
-    for machine_model.MOST_BY_FOLDS in (now, 0):
+    for most_by_folds in (now, 0):
+        machine_model.MOST_BY_FOLDS = most_by_folds
         fitted = fit_machine_model(detector, training, settings, 0, folds)
         yield p_values(fitted.model.recording_scores(new), fitted.calibration_scores)
     machine_model.MOST_BY_FOLDS = now

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import asdict
-
-from prefect.events import emit_event
 
 from humwatch.flows.fleet_flow import without_credentials
 from humwatch.storage.lake import Lake
-from humwatch.storage.naming import digest, path_component
+from humwatch.storage.naming import digest
+from humwatch.tasks.alarms.task import emit_once
 from humwatch.tasks.ingest.wording import Doubt
 from humwatch.tasks.plan.absent_night import NothingArrived
 from humwatch.tasks.plan.open_nights import set_apart
@@ -25,18 +23,11 @@ def tell_overdue(lake: Lake, found: NothingArrived, tonight: str) -> None:
     `humwatch.night.overdue` is about the resource `humwatch.lake.<hash of the lake's URI>`; its payload is the lake,
     tonight by the clock, and what `NothingArrived` says. While nothing arrives, each night has one.
     """
-    mark = f"overdue/{found.night}.json"
-    if lake.exists(mark):
-        return
     uri = without_credentials(lake.uri)
-    emitted = emit_event(
-        OVERDUE,
-        resource={"prefect.resource.id": f"humwatch.lake.{digest(uri)}", "prefect.resource.name": uri},
-        payload={"lake": uri, "tonight": tonight, **asdict(found)},
-        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}"),
+    resource = {"prefect.resource.id": f"humwatch.lake.{digest(uri)}", "prefect.resource.name": uri}
+    emit_once(
+        lake, f"overdue/{found.night}.json", OVERDUE, resource, {"lake": uri, "tonight": tonight, **asdict(found)}
     )
-    if emitted is not None:
-        lake.create(mark, b"{}")  # without the mark a later run of the night tries again
 
 
 def doubt_of_what_is_apart(run: Run) -> list[Doubt]:

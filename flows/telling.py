@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import date
 from zoneinfo import ZoneInfo
 
 from humwatch.flows.fleet_flow import problems_of, without_credentials
@@ -85,7 +85,7 @@ def _date_of(named: date | None, run: Run) -> str:
 
 def _today(run: Run) -> str:
     """Return the date where the plant is."""
-    return datetime.now(ZoneInfo(run.settings.ingest.time_zone)).date().isoformat()
+    return run.now.astimezone(ZoneInfo(run.settings.ingest.time_zone)).date().isoformat()
 
 
 @contextmanager

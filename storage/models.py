@@ -33,6 +33,11 @@ class Machine:
         return "/".join([path_component(self.machine_type), "@".join(names), *condition])
 
     @property
+    def name(self) -> str:
+        """What patterns and commands name it: `TYPE/ID`, with a site `SITE/TYPE/ID`."""
+        return "/".join(part for part in (self.site, self.machine_type, self.machine_id) if part)
+
+    @property
     def label(self) -> str:
         """How tables and messages name it."""
         return " ".join(part for part in (self.site, self.machine_type, self.machine_id, self.condition) if part)

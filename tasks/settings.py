@@ -310,7 +310,8 @@ class AlarmSettings(Section):
 
     @model_validator(mode="after")
     def _rates_fit(self) -> AlarmSettings:
-        if self.false_alarms_per_year is not None and self.false_alarm_rate != 0.001:
+        unset = type(self).model_fields["false_alarm_rate"].default
+        if self.false_alarms_per_year is not None and self.false_alarm_rate != unset:
             raise ValueError("set one of false_alarm_rate and false_alarms_per_year")
         rates = [(self.false_alarm_rate, self.attention_rate)]
         rates += [(one.false_alarm_rate or rates[0][0], one.attention_rate or rates[0][1]) for one in self.machines]

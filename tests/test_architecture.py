@@ -149,7 +149,7 @@ def asks_the_lake(source: str) -> bool:
 
 def test_whether_something_derived_is_there_is_asked_in_the_plan_alone():
     # Marks that an event was sent; a lake that may not have been begun.
-    others = {"tasks/alarms/task.py", "flows/arrivals.py", "flows/operations/doctor.py"}
+    others = {"tasks/alarms/task.py", "flows/operations/doctor.py"}
     asking = {
         str(path.relative_to(ROOT))
         for path in [*modules("tasks"), *modules("flows")]

@@ -213,7 +213,7 @@ class _Judge:
             model_name(*model): calibration_of(every[model], abnormal.get(model[0], set())) for model in models
         }
         types = [machine.machine_type for machine in fleet.machines]
-        names = ["/".join(filter(None, (each.site, each.machine_type, each.machine_id))) for each in fleet.machines]
+        names = [machine.name for machine in fleet.machines]
         return replay(types, names, fleet.as_nights(), calibrations, self.run.settings.alarms)
 
     def _keep(self, path: str, rows: pd.DataFrame) -> None:

@@ -84,7 +84,7 @@ def provisional_verdicts(
         np.array([machine.machine_type for machine in machines], dtype=object),
         MIN_REFERENCE_NIGHTS,
     )
-    names = ["/".join(filter(None, (each.site, each.machine_type, each.machine_id))) for each in machines]
+    names = [machine.name for machine in machines]
     for index, (machine, rates) in enumerate(zip(machines, machine_rates(settings, names), strict=True)):
         if not np.isfinite(found.statistic[index]):
             continue

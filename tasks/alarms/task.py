@@ -50,18 +50,20 @@ def judge_nights(run: Run) -> int:
 
 
 def _tell(lake: Lake, key: str, row: dict[str, Any]) -> bool:
-    """Emit the event of an alarm unless that was done; its id is the same should two runs do it at once."""
+    """Emit the event of an alarm unless that was done."""
     machine = machine_of(row[name] for name in MACHINE)
     mark = f"nights/{key}/raised/{row['alarm_since']}-{digest(machine.path)}.json"
+    resource = {
+        "prefect.resource.id": f"humwatch.machine.{machine.path.replace('/', '.')}",
+        "prefect.resource.name": machine.label,
+    }
+    return emit_once(lake, mark, EVENT, resource, {name: row[name] for name in _PAYLOAD})
+
+
+def emit_once(lake: Lake, mark: str, event: str, resource: dict[str, str], payload: dict[str, Any]) -> bool:
+    """Emit an event unless its mark is in the lake; its id is the same should two runs do it at once."""
     if lake.exists(mark):
         return False
-    emitted = emit_event(
-        EVENT,
-        resource={
-            "prefect.resource.id": f"humwatch.machine.{machine.path.replace('/', '.')}",
-            "prefect.resource.name": machine.label,
-        },
-        payload={name: row[name] for name in _PAYLOAD},
-        id=uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}"),
-    )
-    return emitted is not None and lake.create(mark, b"{}")  # without the mark a later run of the night tries again
+    event_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}")
+    emitted = emit_event(event, resource=resource, payload=payload, id=event_id)
+    return emitted is not None and lake.create(mark, b"{}")  # without the mark a later run tries again

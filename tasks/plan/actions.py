@@ -70,7 +70,7 @@ class Actions:
 
     def about(self, machines: str | None) -> list[Action]:
         """Return the actions on machines whose `TYPE/ID` (`SITE/TYPE/ID`) a pattern fits, oldest first; None: all."""
-        return [action for action in self.kept if machines is None or fnmatchcase(_name(action.machine), machines)]
+        return [action for action in self.kept if machines is None or fnmatchcase(action.machine.name, machines)]
 
     def acknowledgement(self, machine: Machine, alarm_since: str | None, night: str) -> Action | None:
         """Return who acknowledged by `night` the alarm that stands since `alarm_since`; None: nobody."""
@@ -142,10 +142,6 @@ class Actions:
 def _action(row: dict[str, Any]) -> Action:
     site, machine_type, machine_id, condition = (row.pop(name) for name in _MACHINE)
     return Action(machine=Machine(machine_type, machine_id, site, condition), **row)
-
-
-def _name(machine: Machine) -> str:
-    return "/".join(filter(None, (machine.site, machine.machine_type, machine.machine_id)))
 
 
 def _newest(actions: Iterable[Action]) -> Action | None:

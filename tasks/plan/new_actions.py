@@ -69,7 +69,7 @@ class Plant:
         Raises:
             ValueError: there is none, or there are several; the message names those meant.
         """
-        named = [machine for machine in self.machines if name in (_name(machine), _name(machine, condition=False))]
+        named = [machine for machine in self.machines if name in (_name(machine), machine.name)]
         if len(named) == 1:
             return named[0]
         if named:
@@ -202,10 +202,9 @@ def _days(night: str) -> int:
     return date.fromisoformat(night).toordinal()
 
 
-def _name(machine: Machine, *, condition: bool = True) -> str:
+def _name(machine: Machine) -> str:
     """Return how a command names a machine."""
-    names = (machine.site, machine.machine_type, machine.machine_id, machine.condition if condition else None)
-    return "/".join(name for name in names if name)
+    return f"{machine.name}/{machine.condition}" if machine.condition else machine.name
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -10,35 +10,23 @@ import pandas as pd
 import pytest
 from conftest import FAKE, prefect_api, run_humwatch
 from prefect_server import ask
+from small_fleet import FLEET, LAST, PLAN, SETTINGS
 
 from humwatch.flows.nightly import night_run
 from humwatch.flows.presets import overrides
-from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.flows.simulation import simulate
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import path_component
 from humwatch.storage.tables import MACHINE_NIGHTS
 from humwatch.tasks.alarms.task import EVENT, judge_nights
 from humwatch.tasks.plan.actions import ACTION_COLUMNS
 
-# 4 machines x 6 commissioning nights support no rate below 1 / 25.
-SETTINGS = (
-    "fit.commissioning_nights=6", "fit.min_training_recordings=8", "alarms.false_alarm_rate=0.05",
-    "alarms.attention_rate=0.1",
-)  # fmt: skip
-FLEET = (*FAKE, *(part for setting in SETTINGS for part in ("--set", setting)))
-LAST = "2026-01-12"
-
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     """Twelve nights of four fans, one of them with a fault that grows; all taken in by one nightly run."""
     folder = tmp_path_factory.mktemp("alarms")
-    plan = FleetPlan(
-        machines=4, nights=12, snr_db=6.0, seed=3, first_night=date(2026, 1, 1), types=("fan",), duration_s=2.2,
-        recordings_per_night=3, fault_fraction=0.25, fault_size=4.0, commissioning_nights=6, dropout_rate=0.0,
-        broken_rate=0.0,
-    )  # fmt: skip
-    fleet = simulate(plan, folder / "nights", workers=1)
+    fleet = simulate(PLAN, folder / "nights", workers=1)
     truth = pd.read_csv(fleet.machines_csv).dropna(subset="onset").iloc[0]
     ran = run_humwatch("nightly", folder / "nights", "--lake", folder / "lake", *FLEET)
     assert ran.status == 0, ran.stdout + ran.stderr

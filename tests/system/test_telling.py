@@ -4,42 +4,33 @@ import json
 import os
 import shutil
 import signal
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import small_fleet
 import warm
-from conftest import FAKE, dask_address, prefect_api, run_humwatch
+from conftest import dask_address, prefect_api, run_humwatch
 from listeners import SECRET, MailServer, Webhook, text_of
 from prefect.blocks.system import Secret
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_server import ask
+from small_fleet import LAST, PLAN
 
-from humwatch.flows.simulation import FleetPlan, simulate
+from humwatch.flows.simulation import simulate
 from humwatch.storage.naming import digest
 from humwatch.tasks.notify.task import EVENT
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = (
-    "fit.commissioning_nights=6", "fit.min_training_recordings=8", "alarms.false_alarm_rate=0.05",
-    "alarms.attention_rate=0.1", "notify.reports_url=https://plant.example/pages/",
-)  # fmt: skip
-FLEET = (*FAKE, *(part for setting in SETTINGS for part in ("--set", setting)))
-LAST = "2026-01-12"
+FLEET = (*small_fleet.FLEET, "--set", "notify.reports_url=https://plant.example/pages/")
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory):
-    """Twelve nights of four fans, one of them with a fault that grows; nobody was told."""
+    """The small fleet, of which nobody was told."""
     folder = tmp_path_factory.mktemp("telling")
-    plan = FleetPlan(
-        machines=4, nights=12, snr_db=6.0, seed=3, first_night=date(2026, 1, 1), types=("fan",), duration_s=2.2,
-        recordings_per_night=3, fault_fraction=0.25, fault_size=4.0, commissioning_nights=6, dropout_rate=0.0,
-        broken_rate=0.0,
-    )  # fmt: skip
-    fleet = simulate(plan, folder / "nights", workers=1)
+    fleet = simulate(PLAN, folder / "nights", workers=1)
     faulty = pd.read_csv(fleet.machines_csv).dropna(subset="onset").iloc[0]["machine_id"]
     ran = run_humwatch("nightly", folder / "nights", "--lake", folder / "lake", *FLEET)
     assert ran.status == 0, ran.stdout + ran.stderr
