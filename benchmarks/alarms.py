@@ -1,4 +1,4 @@
-"""Alarms against the truth: `python benchmarks/alarms.py fault-free | floor | commissioning | fleet | plants`.
+"""Alarms against the truth: `python benchmarks/alarms.py fault-free`, and so on.
 
 fault-free: simulated recording scores of fleets without a fault, of 1 to 1,000 machines and several shapes; the
     observed rate of new alarms with its 95 % interval between fleets, beside the stated one. There are so many fleets
@@ -9,6 +9,8 @@ commissioning: night scores of 20,000 machines, judged provisionally from the si
 fleet: `humwatch simulate` and `humwatch nightly` on fleets whose faults grow from a known night on, one fleet a size.
 plants: fleets of 12 machines as `humwatch simulate` makes them unless told otherwise, at 6 dB, 20 nights, two machines
     with a fault, through `humwatch nightly` with a preset and nothing set; one row a seed.
+healthy: six simulated machines without a fault through `humwatch nightly`, models of 20 to 400 training recordings, ten
+    nights after commissioning; all presets unless one is named.
 
 Seeds given by `--seeds` are for reported figures; the method was designed on others (docs/alarms.md).
 """
@@ -44,6 +46,7 @@ from humwatch.tasks.settings import AlarmSettings
 Floats = NDArray[np.float64]
 
 COMMISSIONING, NIGHTS, RECORDINGS = 14, 60, 10
+HEALTHY = ((5, 4), (10, 4), (12, 6), (15, 10), (20, 20))  # commissioning nights and recordings a night
 # Fleets of each size: some hundred thousand machine-nights, fewer of single machines.
 FLEETS = {1: 1000, 3: 600, 12: 300, 40: 90, 100: 36, 1000: 4}
 
@@ -151,7 +154,14 @@ def false_alarms(shape: Shape, machines: int, seed: int, share: float, settings:
 
 
 def detection(
-    shape: Shape, machines: int, size: float, seed: int, share: float, settings: AlarmSettings, onset: int = 10
+    shape: Shape,
+    machines: int,
+    size: float,
+    per: str,
+    seed: int,
+    share: float,
+    settings: AlarmSettings,
+    onset: int = 10,
 ) -> list[str]:
     """Return a row: how soon a lasting shift of all recordings of one machine in ten is attention and alarm."""
     after_nights = (1, 3, 4, 5, 7, 10, 14, 21)
@@ -161,7 +171,8 @@ def detection(
     for generator in fleets_of(machines, seed, share):
         scores = scores_of(shape, generator, machines, COMMISSIONING + onset + max(after_nights))
         shifted = slice(0, max(1, machines // 10))
-        spread = scores[shifted, :COMMISSIONING].std(axis=(1, 2))
+        normal = scores[shifted].mean(axis=2) if per == "night" else scores[shifted].reshape(shifted.stop, -1)
+        spread = normal.std(axis=1, ddof=1)
         scores[shifted, COMMISSIONING + onset :] += size * spread[:, None, None]
         verdicts = watch(scores, settings)
         alarm, attention = (
@@ -205,8 +216,8 @@ def detection_floor(given: argparse.Namespace, console: Console) -> None:
     for rate in given.rates or (0.001,):
         settings = AlarmSettings(false_alarm_rate=rate, attention_rate=max(0.01, 5 * rate))
         floor = Table(
-            title=f"Lasting shift in standard deviations of recording scores, stated {rate:g}: share in alarm within "
-            "so many nights"
+            title=f"Lasting shift in standard deviations of a {given.per}'s score, stated {rate:g}: share in alarm "
+            "within so many nights"
         )
         for column in ("shape", "machines", "shift", "faults", "attention 1", "1", "3", "4", "5", "7", "10", "14", "21",
                        "onset error 10/50/90 %"):  # fmt: skip
@@ -214,7 +225,7 @@ def detection_floor(given: argparse.Namespace, console: Console) -> None:
         for machines in given.fleets or FLEETS:
             for shape in SHAPES[: given.shapes]:
                 for size in given.sizes or (1.0, 2.0, 4.0):
-                    floor.add_row(*detection(shape, machines, size, given.seeds[0], given.share, settings))
+                    floor.add_row(*detection(shape, machines, size, given.per, given.seeds[0], given.share, settings))
         console.print(floor)
 
 
@@ -302,15 +313,16 @@ def growing_faults(given: argparse.Namespace, rate: float, console: Console) -> 
 
 def plants(given: argparse.Namespace, console: Console) -> None:
     """Print what was found in fleets of 12 machines with nothing set but the preset."""
-    table = Table(title=f"12 machines, 20 nights, 6 dB, preset {given.preset}, all settings as they come")
+    preset = given.preset or "fast"
+    table = Table(title=f"12 machines, 20 nights, 6 dB, preset {preset}, all settings as they come")
     for column in ("seed", "faults", "in alarm", "in attention", "delay in nights", "onset error", "without fault",
                    "false alarms", "in attention"):  # fmt: skip
         table.add_column(column, justify="right")
     for seed in given.seeds:
         with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
             plan = FleetPlan(machines=12, nights=20, snr_db=6.0, seed=seed)
-            root = given.keep / f"{given.preset}-{seed}" if given.keep else Path(folder)
-            nights = through_nightly(plan, ("--preset", given.preset), root).assign(seed=seed)
+            root = given.keep / f"{preset}-{seed}" if given.keep else Path(folder)
+            nights = through_nightly(plan, ("--preset", preset), root).assign(seed=seed)
         faults, others = _faults(nights), nights[nights["fault_onset"].isna()]
         names = ["machine_type", "machine_id"]
         states = others.groupby(names)["state"].agg(set)
@@ -321,7 +333,40 @@ def plants(given: argparse.Namespace, console: Console) -> None:
             delays, errors, str(len(states)), str(int(others["new_alarm"].sum())),
             str(sum("attention" in each for each in states)),
         )  # fmt: skip
-    console.print(table)
+        console.print(table)
+
+
+def healthy(given: argparse.Namespace, rate: float, console: Console) -> None:
+    """Print what is called, by preset and number of training recordings, in fleets without a fault."""
+    judged, settings = 10, (f"alarms.false_alarm_rate={rate}", f"alarms.attention_rate={5 * rate}")
+    table = Table(title=f"6 machines without a fault, {judged} nights after commissioning, seeds {given.seeds}")
+    for column in ("preset", "training recordings", "mean p-value", "machine-nights", "alarms", "of machines",
+                   f"95 % interval at {rate:g}", f"in attention (stated {5 * rate:g})"):  # fmt: skip
+        table.add_column(column, justify="right")
+    presets = {"fast": (), "default": (), "paper": ("--backbone", "squeezenet1_1")}  # whose weights come with pip
+    for preset in [given.preset] if given.preset else presets:
+        for commissioning, a_night in HEALTHY:
+            runs = []
+            for seed in given.seeds:
+                plan = FleetPlan(
+                    machines=6, nights=commissioning + judged, snr_db=6.0, seed=seed, recordings_per_night=a_night,
+                    duration_s=3.0, fault_fraction=0.0, dropout_rate=0.0, broken_rate=0.0,
+                )  # fmt: skip
+                options = (f"fit.commissioning_nights={commissioning}", "fit.min_training_recordings=20", *settings)
+                with tempfile.TemporaryDirectory(prefix="humwatch-alarms-") as folder:
+                    assignments = (part for option in options for part in ("--set", option))
+                    nights = through_nightly(plan, ("--preset", preset, *presets[preset], *assignments), Path(folder))
+                runs.append(nights.assign(seed=seed))
+            nights = pd.concat(runs, ignore_index=True)
+            nights = nights[nights["statistic"].notna()]
+            at_risk = nights[nights["alarm_since"].isna() | nights["new_alarm"]]
+            new = at_risk[at_risk["new_alarm"]]
+            low, high = binom.interval(0.95, len(at_risk), rate)
+            called = (at_risk["state"].isin(["attention", "alarm"])).sum()
+            table.add_row(preset, str(commissioning * a_night), f"{nights['p_value'].mean():.2f}", str(len(at_risk)),
+                          str(len(new)), str(new[["seed", "machine_type", "machine_id"]].drop_duplicates().shape[0]),
+                          f"{low:.0f}-{high:.0f}", f"{called / max(len(at_risk), 1):.3f}")  # fmt: skip
+            console.print(table)
 
 
 def _judged(nights: pd.DataFrame, rate: float) -> list[str]:
@@ -375,7 +420,7 @@ def _quantiles(values: pd.Series) -> str:
 def main() -> None:
     """Run one of the two."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["fault-free", "floor", "commissioning", "fleet", "plants"])
+    parser.add_argument("what", choices=["fault-free", "floor", "commissioning", "fleet", "plants", "healthy"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[101], help="fleet and plants take several")
     parser.add_argument("--rates", type=float, nargs="+", help="stated; unset: 0.001 and 0.01, of a fleet 0.005")
     parser.add_argument("--fleets", type=int, nargs="+", choices=list(FLEETS), help="machines of a fleet; unset: all")
@@ -384,8 +429,11 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=float, nargs="+", help="of shifts, in standard deviations; of the faults of a fleet"
     )
+    parser.add_argument(
+        "--per", choices=["night", "recording"], default="night", help="whose spread shifts are told in"
+    )
     parser.add_argument("--backbone", default="logmel", help="representation of the fleet's models")
-    parser.add_argument("--preset", default="fast", help="of plants")
+    parser.add_argument("--preset", help="of plants (unset: fast) and healthy (unset: all)")
     parser.add_argument("--machines", type=int, default=20, help="of a fleet: fans and pumps")
     parser.add_argument("--nights", type=int, default=26, help="of a fleet, 14 of commissioning included")
     parser.add_argument("--keep", type=Path, help="keep each fleet and its lake in this folder")
@@ -398,6 +446,8 @@ def main() -> None:
         commissioned(given, console)
     elif given.what == "plants":
         plants(given, console)
+    elif given.what == "healthy":
+        healthy(given, (given.rates or [0.01])[0], console)
     else:
         growing_faults(given, (given.rates or [0.005])[0], console)
 

@@ -1,9 +1,10 @@
 """Evidence of a sustained change over nights, and the alarm that is raised and cleared by it.
 
 Evidence is Page's CUSUM ("Continuous inspection schemes", Biometrika 41, 1954): S = max(0, S + z - k) over the normal
-scores z of the nights, k = 1/2, the best for a shift of one standard deviation (Moustakides, "Optimal stopping times
-for detecting changes in distributions", Annals of Statistics 14, 1986). The change is dated to the night after its last
-zero. S ends at the alarm level: what lies above would only delay the clearing.
+scores z of the nights, k = 3/4, the best for a shift of one and a half standard deviations (Moustakides, "Optimal
+stopping times for detecting changes in distributions", Annals of Statistics 14, 1986). A smaller k lets an unlucky
+reference add up, so that levels are higher and larger shifts are found later. The change is dated to the night after
+its last zero. S ends at the alarm level: what lies above would only delay the clearing.
 
 A machine that is in no attention lets a night join its reference `GUARD_NIGHTS` later, so that a change has to show
 itself within these nights before it can be taken for normal; attention empties the queue.
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights
 
-ALLOWANCE = 0.5
+ALLOWANCE = 0.75
 GUARD_NIGHTS = 7
 
 Ints = NDArray[np.int64]
@@ -75,10 +76,10 @@ class Charts:
         self.evidence[which], self.age[which], self.rise[which] = 0.0, 0, -1
         self.attention[which], self.calm[which] = False, 0
 
-    def accumulate(self, normal_scores: Floats, night: int) -> None:
-        """Add a night's evidence; a machine whose score is NaN keeps what it has."""
-        finite = np.isfinite(normal_scores)
-        self.evidence[finite] = np.maximum(0.0, self.evidence[finite] + normal_scores[finite] - ALLOWANCE)
+    def accumulate(self, said: Floats, night: int) -> None:
+        """Add what a night says (`humwatch.tasks.alarms.null.night_evidence`); NaN: a machine keeps what it has."""
+        finite = np.isfinite(said)
+        self.evidence[finite] = np.maximum(0.0, self.evidence[finite] + said[finite] - ALLOWANCE)
         self.age[finite] += 1
         self.rise[finite & (self.evidence > 0) & (self.rise < 0)] = night
         self.rise[self.evidence == 0] = -1

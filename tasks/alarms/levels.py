@@ -2,15 +2,16 @@
 
 Evidence grows with a machine's age and with luck in its reference nights, so no one level keeps one rate (for charts
 with estimated parameters: Jones, Champ & Rigdon, "The run length distribution of the CUSUM with estimated parameters",
-Technometrics 46, 2004). So the level is a function of age: on each night, that which at most a share `false_alarm_rate`
-of the simulated machines without an alarm reaches (dynamic probability control limits; Shen, Zou, Jiang & Tsui,
+Technometrics 46, 2004). So the level is a function of age: on each night, that which a share `false_alarm_rate` of
+the simulated machines without an alarm reaches (dynamic probability control limits; Shen, Zou, Jiang & Tsui,
 "Monitoring Poisson count data with probability control limits when sample sizes are time varying", Naval Research
 Logistics 60, 2013). The machines go through the very code of the real ones: as many reference nights, the same guard,
 and ranks among as many commissioning nights, drawn anew for each simulated fleet. So p-values are as coarse as the real
 ones, and the luck of that draw is in the rate. A rate far below the smallest p-value is kept all the same: by several
 such nights in a row. Their night scores are normal; ranks among the fleet's own nights make those of real machines so.
-They follow each other with the autocorrelation of the fleet's nights (AR(1); without that a CUSUM cries wolf: Johnson &
-Bagshaw, "The effect of serial correlation on the performance of CUSUM tests", Technometrics 16, 1974).
+They follow each other as the fleet's nights may do (AR(1); without that a CUSUM cries wolf: Johnson & Bagshaw, "The
+effect of serial correlation on the performance of CUSUM tests", Technometrics 16, 1974): the autocorrelation of each
+simulated fleet is drawn from what is known of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from scipy.stats import gamma
 
 from humwatch.tasks.alarms.chart import ALLOWANCE, Charts, Ints
-from humwatch.tasks.alarms.null import normal_scores
+from humwatch.tasks.alarms.null import Autocorrelation, night_evidence
 from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights, leave_one_out
 
 HORIZON_NIGHTS = 100
@@ -36,6 +37,7 @@ _FEWEST, _MOST = 4_000, 400_000
 _COUNTS = (5, 6, 7, 8, 10, 12, 14, 17, 21, 28, 40, 60)
 _FINE_NIGHTS = 60  # so few nights of a null are simulated exactly, more to a twentieth
 _MOST_NULL_NIGHTS = 20_000
+_MOST_AR = 0.95
 _APART = 64.0  # statistics lie between -9 and 38
 _SEED = 20_250_101
 
@@ -93,7 +95,9 @@ class Levels:
         return int(np.argmax(reached)) + 1 if reached.any() else None
 
 
-def levels(reference_nights: int, null_nights: int, autocorrelation: float, rates: Rates, clear_nights: int) -> Levels:
+def levels(
+    reference_nights: int, null_nights: int, autocorrelation: Autocorrelation, rates: Rates, clear_nights: int
+) -> Levels:
     """Return the levels of a fleet.
 
     Args:
@@ -104,7 +108,8 @@ def levels(reference_nights: int, null_nights: int, autocorrelation: float, rate
         clear_nights: see `humwatch.tasks.settings.AlarmSettings`.
     """
     count = max(each for each in _COUNTS if each <= max(reference_nights, MIN_REFERENCE_NIGHTS))
-    return _simulated(count, _rounded(null_nights), round(20 * autocorrelation) / 20, rates, clear_nights)
+    known = Autocorrelation(_fortieth(autocorrelation.mean), _fortieth(autocorrelation.sd))
+    return _simulated(count, _rounded(null_nights), known, rates, clear_nights)
 
 
 def striking(p_values: Floats, attention_rate: Floats | float, null_nights: Ints | int) -> Bools:
@@ -122,18 +127,22 @@ def _single_rate(attention_rate: Floats | float, null_nights: Ints | int) -> Flo
 
 
 @functools.lru_cache(maxsize=256)
-def _simulated(count: int, null_nights: int, autocorrelation: float, rates: Rates, clear_nights: int) -> Levels:
+def _simulated(
+    count: int, null_nights: int, autocorrelation: Autocorrelation, rates: Rates, clear_nights: int
+) -> Levels:
     generator = np.random.default_rng(_SEED)
     per_fleet = math.ceil(null_nights / count)
     wanted = min(max(_FEWEST, round(_EXCEEDING / rates.false_alarm)), _MOST)
     n_fleets = max(4, math.ceil(wanted / per_fleet))
     size = n_fleets * per_fleet
-    step = np.sqrt(1 - autocorrelation**2)
+    of_fleets = np.clip(generator.normal(autocorrelation.mean, autocorrelation.sd, n_fleets), -_MOST_AR, _MOST_AR)
+    follows = np.repeat(of_fleets, per_fleet)
+    step = np.sqrt(1 - follows**2)
     last = generator.normal(size=size)
 
     def one_night() -> Floats:
         nonlocal last
-        last = np.asarray(autocorrelation * last + step * generator.normal(size=size))
+        last = np.asarray(follows * last + step * generator.normal(size=size))
         return last
 
     commissioning = np.stack([one_night() for _ in range(count)], axis=1)
@@ -142,13 +151,15 @@ def _simulated(count: int, null_nights: int, autocorrelation: float, rates: Rate
     alarm, attention = np.empty(HORIZON_NIGHTS), np.empty(HORIZON_NIGHTS)
     by_evidence = rates.attention - float(_single_rate(rates.attention, null_nights))
     raised = np.zeros((2, n_fleets))
+    alarms_left = attentions_left = 0.0
     for night in range(HORIZON_NIGHTS):
         scores = one_night()
-        p_values = ranked.p_values(charts.reference.statistic(scores))
-        charts.accumulate(normal_scores(p_values, null_nights), night)
+        statistics = charts.reference.statistic(scores)
+        p_values = ranked.p_values(statistics)
+        charts.accumulate(night_evidence(p_values, statistics, ranked.largest, null_nights), night)
         quiet = np.sort(charts.evidence[charts.alarm_since < 0])
-        alarm[night] = _reached_by(quiet, rates.false_alarm)
-        attention[night] = _reached_by(quiet, by_evidence)
+        alarm[night], alarms_left = _reached_by(quiet, rates.false_alarm * len(quiet) + alarms_left)
+        attention[night], attentions_left = _reached_by(quiet, by_evidence * len(quiet) + attentions_left)
         of_tonight = (np.full(size, alarm[night]), np.full(size, attention[night]))
         single = striking(p_values, rates.attention, null_nights)
         new = charts.judge(np.ones(size, dtype=bool), night, of_tonight, single, clear_nights)
@@ -156,16 +167,22 @@ def _simulated(count: int, null_nights: int, autocorrelation: float, rates: Rate
         charts.remember(scores)
     for each in (alarm, attention):
         each[-_SETTLED_NIGHTS:] = each[-_SETTLED_NIGHTS:].mean()
-    largest_step = float(normal_scores(np.array([1 / (null_nights + 1)]), null_nights)[0]) - ALLOWANCE
+    smallest_p, beyond_all = np.array([1 / (null_nights + 1)]), np.array([math.inf])
+    largest_step = float(night_evidence(smallest_p, beyond_all, 0.0, null_nights)[0]) - ALLOWANCE
     return Levels(alarm, attention, largest_step, *_interval(raised, rates.false_alarm))
 
 
 class _RankedByFleet:
-    """Statistics of normal nights of many fleets, (fleet, night), to rank statistics of the same fleets' machines."""
+    """Statistics of normal nights of many fleets, (fleet, night), to rank statistics of the same fleets' machines.
+
+    Attributes:
+        largest: float64 (machine,): of its fleet.
+    """
 
     def __init__(self, statistics: Floats, per_fleet: int) -> None:
         self._nights = statistics.shape[1]
         self._fleet = np.repeat(np.arange(len(statistics)), per_fleet)
+        self.largest: Floats = statistics.max(axis=1)[self._fleet]
         # one sorted array for all: each fleet's lie above those of the fleet before
         self._sorted = np.sort(statistics + _APART * np.arange(len(statistics))[:, None], axis=None)
 
@@ -175,14 +192,17 @@ class _RankedByFleet:
         return np.asarray((1 + self._nights - below) / (self._nights + 1))
 
 
-def _reached_by(ordered: Floats, rate: float) -> float:
-    """Return the smallest of these values that at most a share `rate` reaches, inf if the largest is that of more."""
-    first = len(ordered) - math.floor(rate * len(ordered))
-    if first == len(ordered):
-        return math.inf
-    if first and ordered[first - 1] == ordered[first]:
+def _reached_by(ordered: Floats, most: float) -> tuple[float, float]:
+    """Return the smallest of these values that at most so many of them reach, and how many that leaves.
+
+    inf if the largest is that of more.
+    """
+    first = max(len(ordered) - math.floor(most), 0)
+    if 0 < first < len(ordered) and ordered[first - 1] == ordered[first]:
         first = int(np.searchsorted(ordered, ordered[first], side="right"))
-    return float(ordered[first]) if first < len(ordered) else math.inf
+    if first == len(ordered):
+        return math.inf, most
+    return float(ordered[first]), most - (len(ordered) - first)
 
 
 def _interval(raised: Floats, rate: float) -> tuple[float, float]:
@@ -197,6 +217,10 @@ def _interval(raised: Floats, rate: float) -> tuple[float, float]:
     variance = max(covariance / float(means[0] * means[1]), 1e-6)
     low, high = gamma.interval(0.9, 1 / variance, scale=variance * rate)
     return float(low), float(high)
+
+
+def _fortieth(value: float) -> float:
+    return round(40 * value) / 40
 
 
 def _rounded(null_nights: int) -> int:

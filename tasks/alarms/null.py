@@ -18,6 +18,30 @@ from scipy.special import ndtri
 from humwatch.tasks.alarms.reference_nights import Bools, Floats
 
 MIN_FLEET = 10  # the median of fewer machines is noise of its own
+MOST_BEYOND = 1.0  # standard deviations
+
+
+@dataclass(frozen=True)
+class Autocorrelation:
+    """What is known of how the nights of a machine follow each other (AR(1)): a normal distribution.
+
+    Few nights say little of it. So the estimate is combined with what is expected before any night was heard, 0.1 with
+    a standard deviation of 0.15, each weighing as much as it is precise: some hundred nights speak for themselves.
+    """
+
+    mean: float
+    sd: float
+
+    @classmethod
+    def of(cls, tables: Sequence[Floats]) -> Autocorrelation:
+        """Return it from tables of leave-one-out statistics (machine, night), nights in order; NaN is no night."""
+        estimates = [_autocorrelation(table) for table in tables]
+        precision = _EXPECTED_SD**-2 + sum(weight for _, weight in estimates)
+        total = _EXPECTED_MEAN * _EXPECTED_SD**-2 + sum(mean * weight for mean, weight in estimates)
+        return cls(total / precision, precision**-0.5)
+
+
+_EXPECTED_MEAN, _EXPECTED_SD = 0.1, 0.15
 
 
 @dataclass(frozen=True)
@@ -25,21 +49,16 @@ class Null:
     """Statistics of normal nights, float64 (N,), sorted; and how those of one machine follow each other."""
 
     statistics: Floats
-    autocorrelation: float
+    autocorrelation: Autocorrelation
 
     @classmethod
-    def of(cls, statistics: Floats) -> Null:
-        """Return the null of leave-one-out statistics (machine, night), nights in order; NaN is no night."""
-        finite = statistics[np.isfinite(statistics)]
-        return cls(np.sort(finite), _autocorrelation(statistics))
+    def of(cls, *tables: Floats) -> Null:
+        """Return the null of leave-one-out statistics (machine, night), nights in order; NaN is no night.
 
-    @classmethod
-    def of_all(cls, tables: Sequence[Floats]) -> Null:
-        """Return one null of several tables, such as those of all types."""
-        nulls = [cls.of(table) for table in tables]
-        weights = [max(len(null.statistics), 1) for null in nulls]
-        statistics = np.sort(np.concatenate([null.statistics for null in nulls]))
-        return cls(statistics, float(np.average([null.autocorrelation for null in nulls], weights=weights)))
+        Several tables, such as those of all types, make one null.
+        """
+        statistics = np.concatenate([table[np.isfinite(table)] for table in tables])
+        return cls(np.sort(statistics), Autocorrelation.of(tables))
 
     def supports(self, rate: float) -> bool:
         """Whether a p-value can be as small as `rate`."""
@@ -58,6 +77,21 @@ def normal_scores(p_values: Floats, count: int) -> Floats:
     return -ndtri(np.minimum(p_values, 1 - 1 / (count + 1)))
 
 
+def night_evidence(p_values: Floats, statistics: Floats, largest: Floats | float, count: int) -> Floats:
+    """Return what nights add to the evidence before the allowance, float64 (machine,).
+
+    The normal score of the p-value; and how far the statistic lies above all `count` nights of the null, of which ranks
+    know nothing: at most `MOST_BEYOND`, since how long the tail is there nobody has seen.
+
+    Args:
+        p_values: of the nights, NaN for none.
+        statistics: of the nights.
+        largest: statistic of the null that each was ranked among.
+        count: nights of that null.
+    """
+    return np.asarray(normal_scores(p_values, count) + np.clip(statistics - largest, 0.0, MOST_BEYOND))
+
+
 def fleet_effect(statistics: Floats, in_alarm: Bools | None = None) -> float:
     """Return what a night did to all machines, the median of their statistics; 0 when they are too few to say.
 
@@ -71,20 +105,18 @@ def fleet_effect(statistics: Floats, in_alarm: Bools | None = None) -> float:
     return float(np.median(statistics[others if 2 * others.sum() >= MIN_FLEET else finite]))
 
 
-def _autocorrelation(statistics: Floats) -> float:
-    """Return the correlation of consecutive nights, at least 0, pooled over machines.
+def _autocorrelation(statistics: Floats) -> tuple[float, float]:
+    """Return the correlation of consecutive nights, pooled over machines, and its precision, 1 / variance; 0 for none.
 
     Corrected for the mean each machine's own nights were taken from: for n nights the expected value is about
     r - (1 + 4 r) / n (Kendall, "Note on bias in the estimation of autocorrelation", Biometrika 41, 1954).
     """
-    if statistics.shape[1] < 2:
-        return 0.0
     first, second = statistics[:, :-1], statistics[:, 1:]
     both = np.isfinite(first) & np.isfinite(second)
     nights = np.isfinite(statistics).sum(axis=1)
     nights = float(np.mean(nights[nights > 1])) if (nights > 1).any() else 0.0
     variance = float(np.nanmean(statistics**2)) if nights else 0.0
     if nights <= 4 or not both.any() or variance == 0:
-        return 0.0
-    raw = float(np.mean(first[both] * second[both])) / variance
-    return float(np.clip((raw + 1 / nights) / (1 - 4 / nights), 0.0, 0.95))
+        return 0.0, 0.0
+    raw, shrunk = float(np.mean(first[both] * second[both])) / variance, 1 - 4 / nights
+    return (raw + 1 / nights) / shrunk, float(np.isfinite(statistics).sum()) * shrunk**2

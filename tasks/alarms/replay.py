@@ -17,7 +17,7 @@ from humwatch.tasks.alarms.chart import Charts, Ints
 from humwatch.tasks.alarms.fleet_levels import FleetLevels
 from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS, Rates, levels
 from humwatch.tasks.alarms.night_scores import Calibration
-from humwatch.tasks.alarms.null import Null, fleet_effect, normal_scores
+from humwatch.tasks.alarms.null import Null, fleet_effect, night_evidence
 from humwatch.tasks.alarms.rates import machine_rates
 from humwatch.tasks.alarms.reference_nights import Bools, Floats, ReferenceNights, leave_one_out
 from humwatch.tasks.settings import AlarmSettings
@@ -134,7 +134,7 @@ class _Fleet:
         raw = np.where(
             reference_nights >= MIN_REFERENCE_NIGHTS, charts.reference.statistic(night.scores, spread), np.nan
         )
-        statistic, p_value, normal, effect = raw.copy(), np.full(size, np.nan), np.full(size, np.nan), np.zeros(size)
+        statistic, p_value, said, effect = raw.copy(), np.full(size, np.nan), np.full(size, np.nan), np.zeros(size)
         for name, null in self.nulls.items():
             if not len(null.statistics):
                 continue
@@ -142,9 +142,9 @@ class _Fleet:
             effect[mine] = fleet_effect(raw[mine], charts.alarm_since[mine] >= 0)
             statistic[mine] -= effect[mine]
             p_value[mine] = null.p_values(statistic[mine])
-            normal[mine] = normal_scores(p_value[mine], len(null.statistics))
-        finite = np.isfinite(normal)
-        charts.accumulate(normal, index)
+            said[mine] = night_evidence(p_value[mine], statistic[mine], null.statistics[-1], len(null.statistics))
+        finite = np.isfinite(said)
+        charts.accumulate(said, index)
         self.begun_with = np.where(finite & (charts.age == 1), reference_nights, self.begun_with)
         found = self._levels(finite, night)
         new = charts.judge(
@@ -209,7 +209,7 @@ class _Fleet:
         which[new] = True
         self.charts.restart(which, ReferenceNights.of(scores))
         tables = {name: _leave_one_out(list(heard.values())) for name, heard in self.heard.items() if heard}
-        whole_fleet = Null.of_all([*tables.values()])
+        whole_fleet = Null.of(*tables.values())
         for name, table in tables.items():
             null = Null.of(table)
             self.nulls[name] = null if null.supports(self.settings.false_alarm_rate) else whole_fleet

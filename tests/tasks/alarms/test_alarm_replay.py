@@ -5,14 +5,17 @@ import pytest
 from alarm_fleets import table, watch
 from scipy.stats import binom
 
-from humwatch.tasks.alarms.chart import GUARD_NIGHTS
-from humwatch.tasks.alarms.levels import Rates, levels
+from humwatch.tasks.alarms.chart import GUARD_NIGHTS, Charts
+from humwatch.tasks.alarms.levels import Rates, levels, striking
 from humwatch.tasks.alarms.night_scores import Calibration
+from humwatch.tasks.alarms.null import Autocorrelation, Null, night_evidence
 from humwatch.tasks.alarms.rates import fleet_rates, machine_rates
+from humwatch.tasks.alarms.reference_nights import ReferenceNights, leave_one_out
 from humwatch.tasks.settings import AlarmSettings
 
 QUICK = AlarmSettings(false_alarm_rate=0.01, attention_rate=0.05)
 QUICK_RATES = Rates(0.01, 0.05)
+INDEPENDENT = Autocorrelation(0.0, 0.0)
 COLUMNS = ("statistic", "p_value", "evidence", "level_alarm", "attention", "alarm", "new_alarm", "alarm_since", "onset")
 
 
@@ -200,7 +203,7 @@ def test_a_machine_that_can_raise_no_alarm_yet_is_told_when_it_can(quiet):
 
 
 def test_the_luck_of_few_commissioning_nights_is_told():
-    one, few, many = (levels(14, 14 * count, 0.0, QUICK_RATES, 3) for count in (1, 12, 300))
+    one, few, many = (levels(14, 14 * count, INDEPENDENT, QUICK_RATES, 3) for count in (1, 12, 300))
     assert one.rate_high > few.rate_high > many.rate_high > 0.01
     assert one.rate_low < few.rate_low < many.rate_low < 0.01
 
@@ -262,10 +265,36 @@ def test_without_commissioning_nights_nothing_is_compared(quiet):
 
 
 def test_fewer_reference_nights_need_more_evidence():
-    few, many = (levels(count, 2000, 0.0, QUICK_RATES, 3).alarm[:30].mean() for count in (5, 28))
+    few, many = (levels(count, 2000, INDEPENDENT, QUICK_RATES, 3).alarm[:30].mean() for count in (5, 28))
     assert few > many > 2
 
 
 def test_correlated_nights_need_more_evidence():
-    independent, correlated = (levels(14, 2000, rho, QUICK_RATES, 3).alarm[:30].mean() for rho in (0.0, 0.3))
-    assert correlated > independent
+    independent, correlated, unsure = (
+        levels(14, 2000, Autocorrelation(*known), QUICK_RATES, 3).alarm[:30].mean()
+        for known in ((0.0, 0.0), (0.3, 0.0), (0.3, 0.2))
+    )
+    assert unsure > correlated > independent
+
+
+@pytest.mark.parametrize("machines", [1, 3])
+def test_levels_keep_their_rate_where_p_values_are_coarse(machines):
+    """The share that a group of equal evidence leaves is carried on: nearly all of the stated rate is used."""
+    nights = 14 * machines
+    made = levels(14, nights, INDEPENDENT, Rates(0.002, 0.02), 3)
+    generator = np.random.default_rng(5)
+    raised = at_risk = 0
+    for _ in range(2000):
+        normal = generator.normal(size=(machines, 74))
+        null = Null.of(leave_one_out(normal[:, :14]))
+        charts = Charts.begin(ReferenceNights.of(normal[:, :14]))
+        for night in range(60):
+            statistics = charts.reference.statistic(normal[:, 14 + night])
+            p_values = null.p_values(statistics)
+            charts.accumulate(night_evidence(p_values, statistics, null.statistics[-1], nights), night)
+            single = striking(p_values, 0.02, nights)
+            at_risk += (charts.alarm_since < 0).sum()
+            everybody = np.ones(machines, dtype=bool)
+            raised += charts.judge(everybody, night, made.at(charts.age), single, 3).sum()
+            charts.remember(normal[:, 14 + night])
+    assert raised / at_risk == pytest.approx(0.002, rel=0.25)

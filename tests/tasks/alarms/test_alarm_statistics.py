@@ -11,7 +11,7 @@ from passports import passport
 from humwatch.storage.models import Machine
 from humwatch.tasks.alarms.facts import commissioning, night_facts
 from humwatch.tasks.alarms.night_scores import calibration_of, night_score
-from humwatch.tasks.alarms.null import MIN_FLEET, Null, fleet_effect
+from humwatch.tasks.alarms.null import MIN_FLEET, MOST_BEYOND, Autocorrelation, Null, fleet_effect, night_evidence
 from humwatch.tasks.alarms.reference_nights import ReferenceNights, leave_one_out
 from humwatch.tasks.settings import AlarmSettings, FitSettings
 
@@ -82,7 +82,29 @@ def test_the_autocorrelation_of_nights_is_found_in_spite_of_short_series(correla
     for night in range(1, 14):
         nights[:, night] = correlation * nights[:, night - 1]
         nights[:, night] += np.sqrt(1 - correlation**2) * generator.normal(size=500)
-    assert Null.of(leave_one_out(nights)).autocorrelation == pytest.approx(correlation, abs=0.05)
+    found = Null.of(leave_one_out(nights)).autocorrelation
+    assert found.mean == pytest.approx(correlation, abs=0.05)
+    assert found.sd < 0.02
+
+
+def test_few_nights_say_little_of_the_autocorrelation():
+    nothing = Autocorrelation.of([])
+    one, forty = (
+        Null.of(leave_one_out(np.random.default_rng(2).normal(size=(machines, 14)))).autocorrelation
+        for machines in (1, 40)
+    )
+    assert nothing.sd > one.sd > 0.12
+    assert abs(one.mean - nothing.mean) < 0.05
+    assert abs(forty.mean) < 0.06
+
+
+def test_what_lies_above_all_nights_of_the_fleet_counts_by_how_far():
+    null = Null.of(np.linspace(-2.0, 2.0, 99)[None])
+    statistics = np.array([1.9, 2.0, 2.5, 9.0, np.nan])
+    p_values = null.p_values(statistics)
+    said = night_evidence(p_values, statistics, 2.0, 99)
+    ranks = scipy.stats.norm.isf([4 / 100, 2 / 100, 1 / 100, 1 / 100])
+    np.testing.assert_allclose(said, [*(ranks + np.array([0, 0, 0.5, MOST_BEYOND])), np.nan])
 
 
 def test_a_night_score_is_the_mean_normal_score_and_bounded():
