@@ -216,7 +216,7 @@ def _interval(raised: Floats, rate: float) -> tuple[float, float]:
     covariance = float(np.mean((raised[0] - means[0]) * (raised[1] - means[1])))
     variance = max(covariance / float(means[0] * means[1]), 1e-6)
     low, high = gamma.interval(0.9, 1 / variance, scale=variance * rate)
-    return float(low), float(high)
+    return float(low) if low > rate / 1000 else 0.0, float(high)
 
 
 def _fortieth(value: float) -> float:

@@ -196,14 +196,16 @@ def _ticks(low: float, high: float, *, whole: bool) -> list[float]:
 
 
 def _path(points: Sequence[str | None], *, to_edge: bool = False) -> str:
-    """A line through the points with gaps at None; a lone point is a short stroke; `to_edge` goes on to both edges."""
+    """A line through the points with gaps at None; a lone point is a short stroke.
+
+    `to_edge` goes on from the last night to the right edge.
+    """
     parts: list[str] = []
     for before, point in zip([None, *points], points, strict=False):
         if point is not None:
             parts.append(f"{'L' if before is not None else 'M'}{point}")
-    if to_edge and parts:
-        first, last = parts[0][1:].split()[1], parts[-1][1:].split()[1]
-        return f"M{_LEFT:.0f} {first}L{''.join(parts)[1:]}L1000 {last}"
+    if to_edge and points[-1] is not None:
+        parts.append(f"L1000 {points[-1].split()[-1]}")
     return "".join(parts)
 
 

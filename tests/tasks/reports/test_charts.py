@@ -54,7 +54,11 @@ def test_levels_marks_and_the_shade_have_names_and_places():
         floor=0.0,
     )
     dots = points(svg)
-    assert points(svg, "level alarm")[-1][1] == dots[3][1]
+    alarm, attention = points(svg, "level alarm"), points(svg, "level attention")
+    assert alarm[-1][1] == dots[3][1]
+    assert alarm[0][0] == dots[1][0]  # none is drawn where there was none
+    assert attention[0][0] == dots[0][0]
+    assert alarm[-1][0] == attention[-1][0] > dots[-1][0]
     assert ">alarm 9<" in svg
     assert ">attention 5<" in svg
     assert ">onset<" in svg
