@@ -44,7 +44,7 @@ from rich.table import Table
 from watching import peak_memory
 
 from humwatch.flows.cluster import workers
-from humwatch.flows.nightly import night_run
+from humwatch.flows.night import night_run
 from humwatch.flows.simulation import FleetPlan, simulate
 from humwatch.storage.inventory import take_inventory
 from humwatch.storage.lake import Lake

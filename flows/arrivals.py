@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from humwatch.flows.fleet_flow import without_credentials
+from humwatch.flows.run_failed import without_credentials
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import digest
 from humwatch.tasks.alarms.task import emit_once

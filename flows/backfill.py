@@ -16,8 +16,8 @@ from pydantic import Field
 from humwatch.flows.cluster import shared_workers
 from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow, night_run_name
 from humwatch.flows.nightly import nightly
-from humwatch.flows.pipeline import RunFailed
 from humwatch.flows.presets import PresetName
+from humwatch.flows.run_failed import RunFailed
 from humwatch.flows.summary import Problem, RunSummary
 from humwatch.storage.naming import digest
 from humwatch.tasks.plan.run import Run

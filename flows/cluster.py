@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import logging
 import os
@@ -16,6 +17,7 @@ import distributed
 from distributed.comm.core import connect
 
 from humwatch.storage.errors import BadConfiguration, StorageUnavailable
+from humwatch.tasks.execution.stage import workers_on_demand
 from humwatch.tasks.settings import DaskSettings
 
 _TIMEOUT_S = 10
@@ -78,6 +80,25 @@ def workers(settings: DaskSettings) -> Iterator[distributed.Client]:
         shared.stack.close()
         shared.client, shared.settings = shared.stack.enter_context(_new_workers(settings)), settings
     yield shared.client
+
+
+@contextmanager
+def workers_when_needed(settings: DaskSettings) -> Iterator[None]:
+    """Let the units of work of stages find workers while the context lasts.
+
+    Those of this machine begin with the first unit, so that a run without one never waits for them; a scheduler that is
+    there already is looked at at once.
+
+    Raises:
+        StorageUnavailable, BadConfiguration: as `workers`.
+    """
+    with ExitStack() as stack:
+        if settings.address:
+            stack.enter_context(workers(settings))
+            yield
+            return
+        with workers_on_demand(functools.cache(lambda: stack.enter_context(workers(settings)))):
+            yield
 
 
 def require_scheduler(settings: DaskSettings) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ParamSpec, TypeVar
-from urllib.parse import urlsplit
 
 import prefect
 import prefect.runtime
@@ -18,9 +17,8 @@ from prefect.events import emit_event
 from prefect.flows import Flow, FlowStateHook
 from pydantic import Field
 
-from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.run_failed import problems_of, without_credentials
 from humwatch.flows.summary import Problem
-from humwatch.storage.errors import HumwatchError
 from humwatch.storage.naming import digest
 
 P = ParamSpec("P")
@@ -83,24 +81,7 @@ def record_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -
         client.create_artifact(artifact)
 
 
-def without_credentials(uri: str) -> str:
-    """Return a URI without user, password, query and fragment, where secrets may hide; paths stay as they are."""
-    if "://" not in uri:
-        return uri
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
 def _problems(state: State[Any]) -> list[Problem]:
     if state.is_crashed():
         return [Problem("", "", "crashed", "the process of the run ended or stopped answering; what it did is kept")]
     return problems_of(state.result(raise_on_failure=False))
-
-
-def problems_of(error: object) -> list[Problem]:
-    """Return what went wrong; of errors that are not ours only the kind, since nobody knows what their text holds."""
-    if isinstance(error, RunFailed) and error.summary.errors:
-        return error.summary.errors
-    if isinstance(error, HumwatchError):
-        return [Problem.of("", "", error)]
-    return [Problem("", "", "internal_error", type(error).__name__)]

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from humwatch.flows.cluster import shared_workers
-from humwatch.flows.pipeline import STAGES, pipeline
+from humwatch.flows.pipeline import pipeline
 from humwatch.flows.presets import PresetName, load
+from humwatch.flows.stages import STAGES
 from humwatch.flows.summary import RunSummary
 from humwatch.storage.errors import BadConfiguration, WeightsNotFound
 from humwatch.tasks.evaluation.benchmark_table import Column

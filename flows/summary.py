@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from humwatch.flows.exit_status import DONE, FAILED, NOTHING_ARRIVED, TOO_MANY_REJECTED
 from humwatch.storage.errors import HumwatchError
-from humwatch.tasks.ingest.wording import Doubt
-from humwatch.tasks.notify.task import Delivery
-from humwatch.tasks.plan.absent_night import NothingArrived
-from humwatch.tasks.plan.next_step import NextStep
-from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.suspicions import suspicions
 
-DONE, FAILED, BAD_USAGE, TOO_MANY_REJECTED, NOTHING_ARRIVED = 0, 1, 2, 3, 4
-
+if TYPE_CHECKING:  # every command has a summary at hand, for what goes wrong
+    from humwatch.tasks.ingest.wording import Doubt
+    from humwatch.tasks.notify.task import Delivery
+    from humwatch.tasks.plan.absent_night import NothingArrived
+    from humwatch.tasks.plan.next_step import NextStep
+    from humwatch.tasks.plan.run import Run
 
 _COUNTS = (
     "listed", "accepted", "rejected", "recordings_decoded", "windows_embedded", "models_fitted", "recordings_scored",
@@ -102,6 +101,8 @@ class RunSummary:
 
     def count(self, run: Run) -> None:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
+        from humwatch.tasks.plan.suspicions import suspicions  # noqa: PLC0415 - pandas is for commands that have a run
+
         history = run.history().rows
         rows = run.scope.recordings(history)
         if self.recording_ids is not None:

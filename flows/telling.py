@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from datetime import date
 from zoneinfo import ZoneInfo
 
-from humwatch.flows.fleet_flow import problems_of, without_credentials
-from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.run_failed import RunFailed, problems_of, without_credentials
 from humwatch.flows.summary import Problem, RunSummary
 from humwatch.tasks.notify.news import News
 from humwatch.tasks.notify.task import Delivery, tell_channels

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from humwatch.flows.fleet_flow import SettingsBySection, Uri, fleet_flow
-from humwatch.flows.nightly import night_run
-from humwatch.flows.pipeline import run_stages, running, timed
+from humwatch.flows.night import night_run
+from humwatch.flows.pipeline import running
 from humwatch.flows.presets import PresetName, load
+from humwatch.flows.stages import run_stages, timed
 from humwatch.flows.summary import RunSummary
 from humwatch.tasks.detectors.task import retrain_models, roll_back_models
 from humwatch.tasks.plan.run import Run

@@ -5,6 +5,7 @@ Where do I go to ...
     read, write or conditionally create an object of the lake  lake.py
     list an archive, read members by ranges                    sources/
     name things by the settings that shaped them               naming.py
+    look at a lake without changing it                         looked_at.py
     read and write tables (recordings, health, scores)         tables.py
     know what one ingest brought, and what is complete         parts.py
     write spectrograms and features, a whole shard at a time   arrays.py

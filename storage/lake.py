@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import zarr.abc.store
 from fsspec.implementations.local import LocalFileSystem
 
 from humwatch.storage.errors import LakeTooNew, SourceNotFound
 from humwatch.storage.filesystem import open_fs, s3_code, translated_errors
-from humwatch.storage.zarr_stores import local_store, remote_store
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 FORMAT_VERSION = 1
 # Requests under way at once: a remote store answers many as fast as one.
@@ -82,6 +83,9 @@ class Lake:
     def read_json(self, path: str) -> Any:
         """Return an object parsed as JSON."""
         return json.loads(self.read(path))
+
+    def about_to_write(self) -> None:
+        """Say that what is worked out next will be written here; a lake that is only looked at ends the look."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write or replace an object; a reader sees the old bytes or the new ones."""
@@ -150,8 +154,11 @@ class Lake:
             with suppress(FileNotFoundError):
                 self._fs.rm(self._full(path), recursive=True)
 
-    def zarr_store(self, path: str) -> zarr.abc.store.Store:
+    def zarr_store(self, path: str) -> Store:
         """Return the Zarr store rooted at `path`."""
+        # Not above: zarr takes a third of a second to import, and a look into a lake does without.
+        from humwatch.storage.zarr_stores import local_store, remote_store  # noqa: PLC0415
+
         if self.is_local:
             return local_store(self._full(path))
         return remote_store(self.uri_of(path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,13 +12,12 @@ from rich.table import Table
 from humwatch.flows.cli.answers import Answer, answer
 from humwatch.flows.cli.console import print_table
 from humwatch.flows.cli.options import AsJson, By, LakeUri, Machines, absolute, login_name
-from humwatch.flows.operations.status import open_existing
-from humwatch.flows.summary import DONE
+from humwatch.flows.exit_status import DONE
 from humwatch.storage.errors import BadConfiguration
-from humwatch.storage.lake import Lake
-from humwatch.tasks.plan.actions import Action, Actions
-from humwatch.tasks.plan.catalog import current_recordings
-from humwatch.tasks.plan.new_actions import Plant, Said, checked, keep, withdrawing
+
+if TYPE_CHECKING:
+    from humwatch.storage.lake import Lake
+    from humwatch.tasks.plan.actions import Action, Actions
 
 app = typer.Typer()
 alarms_app = typer.Typer(
@@ -44,7 +43,7 @@ def ack(
 
     With --json: added, action (its row), errors.
     """
-    _say(Said("ack", machine, by or login_name(), night, None, text), lake, as_json=as_json)
+    _say(lake, "ack", machine, by, night, None, text, as_json=as_json)
 
 
 @alarms_app.command("mute")
@@ -61,7 +60,7 @@ def mute(
 
     With --json: added, action (its row), errors.
     """
-    _say(Said("mute", machine, by or login_name(), night, until, text), lake, as_json=as_json)
+    _say(lake, "mute", machine, by, night, until, text, as_json=as_json)
 
 
 @alarms_app.command("note")
@@ -72,7 +71,7 @@ def note(
 
     With --json: added, action (its row), errors.
     """
-    _say(Said("note", machine, by or login_name(), night, None, text), lake, as_json=as_json)
+    _say(lake, "note", machine, by, night, None, text, as_json=as_json)
 
 
 @alarms_app.command("repaired")
@@ -83,7 +82,7 @@ def repaired(
 
     With --json: added, action (its row), errors.
     """
-    _say(Said("repaired", machine, by or login_name(), night, None, text), lake, as_json=as_json)
+    _say(lake, "repaired", machine, by, night, None, text, as_json=as_json)
 
 
 @alarms_app.command("undo")
@@ -100,6 +99,9 @@ def undo(
     """
 
     def of(existing: Lake) -> tuple[Action, Actions]:
+        from humwatch.tasks.plan.actions import Actions
+        from humwatch.tasks.plan.new_actions import withdrawing
+
         actions = Actions.read(existing)
         return withdrawing(action, by or login_name(), text, actions), actions
 
@@ -114,6 +116,9 @@ def list_command(lake: LakeUri, machines: Machines = None, as_json: AsJson = Fal
     """
 
     def ask() -> Answer:
+        from humwatch.flows.operations.status import open_existing
+        from humwatch.tasks.plan.actions import Actions
+
         actions = Actions.read(open_existing(absolute(lake)))
         rows = []
         for action in actions.about(machines):
@@ -130,19 +135,36 @@ def list_command(lake: LakeUri, machines: Machines = None, as_json: AsJson = Fal
     answer("alarms list", absolute(lake), ask, as_json=as_json)
 
 
-def _say(said: Said, lake: str, *, as_json: bool) -> None:
+def _say(
+    lake: str,
+    action: str,
+    machine: str,
+    by: str | None,
+    night: str | None,
+    until: str | None,
+    text: str | None,
+    *,
+    as_json: bool,
+) -> None:
     def of(existing: Lake) -> tuple[Action, Actions]:
+        from humwatch.tasks.plan.catalog import current_recordings
+        from humwatch.tasks.plan.new_actions import Plant, Said, checked
+
+        said = Said(action, machine, by or login_name(), night, until, text)
         plant = Plant(existing, current_recordings(existing)[0])
         try:
             return checked(said, plant), plant.actions
         except ValueError as error:
             raise BadConfiguration(str(error)) from error
 
-    _keep(f"alarms {said.action}", lake, of, as_json=as_json)
+    _keep(f"alarms {action}", lake, of, as_json=as_json)
 
 
 def _keep(command: str, lake: str, action_of: Callable[[Lake], tuple[Action, Actions]], *, as_json: bool) -> None:
     def ask() -> Answer:
+        from humwatch.flows.operations.status import open_existing
+        from humwatch.tasks.plan.new_actions import keep
+
         existing = open_existing(absolute(lake))
         action, actions = action_of(existing)
         added = bool(keep(existing, [action], actions))

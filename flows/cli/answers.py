@@ -17,13 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from humwatch.flows.cli.console import auc_table, live_progress, print_table
-from humwatch.flows.cli.fleet_tables import backfill_table, night_table, retrain_table, rollback_table
-from humwatch.flows.pipeline import RunFailed
-from humwatch.flows.summary import BAD_USAGE, FAILED, Problem, RunSummary
+from humwatch.flows.exit_status import BAD_USAGE, FAILED
+from humwatch.flows.run_failed import RunFailed
+from humwatch.flows.summary import Problem, RunSummary
 from humwatch.storage.errors import BadConfiguration, HumwatchError, NothingReadable, WeightsNotFound
-from humwatch.storage.lake import Lake
-from humwatch.tasks.evaluation.store import read_evaluated
-from humwatch.tasks.plan.next_step import told_reasons
 from humwatch.tasks.words import counted
 
 Answer = tuple[dict[str, Any], int]
@@ -97,6 +94,9 @@ def _said_once() -> Iterator[None]:
 
 def _print_tables(summary: RunSummary) -> None:
     if summary.evaluation_id:
+        from humwatch.storage.lake import Lake
+        from humwatch.tasks.evaluation.store import read_evaluated
+
         auc = read_evaluated(Lake(summary.lake), summary.evaluation_id, "auc")
         if not summary.machines or auc["auc"].notna().any():  # a night without labels has none
             print_table(auc_table(auc))
@@ -116,6 +116,8 @@ def _print(summary: RunSummary) -> None:
     codes = {*(doubt.code for doubt in summary.doubts), *(problem.code for problem in summary.errors)}
     untold = {reason: n for reason, n in summary.reasons.items() if reason not in codes}
     if untold and NothingReadable.code not in codes:  # which has them all
+        from humwatch.tasks.plan.next_step import told_reasons
+
         said = f"rejected: {told_reasons(untold)}"
         errors.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for doubt in summary.doubts:
@@ -140,6 +142,8 @@ def _print(summary: RunSummary) -> None:
 
 def _tables(summary: RunSummary) -> Iterator[Table | str]:
     """Yield what a command of a fleet came to."""
+    from humwatch.flows.cli.fleet_tables import backfill_table, night_table, retrain_table, rollback_table
+
     if summary.command == "backfill" and summary.nights:
         yield backfill_table(summary.nights)
     if summary.machines:

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 # Before anything imports Prefect or torch: their log noise and spinning threads help nobody here.
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "ERROR")
@@ -38,12 +38,13 @@ from humwatch.flows.cli.options import (
     log_everything,
     shared_options,
 )
-from humwatch.flows.pipeline import STAGES, StageName, pipeline
+from humwatch.flows.exit_status import BAD_USAGE
 from humwatch.flows.presets import load
-from humwatch.flows.summary import BAD_USAGE, RunSummary
 from humwatch.storage.errors import HumwatchError
-from humwatch.tasks.plan.run import Run
-from humwatch.tasks.weights.weights import fetch_weights, list_weights
+
+if TYPE_CHECKING:
+    from humwatch.flows.stages import StageName
+    from humwatch.flows.summary import RunSummary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 weights_app = typer.Typer(no_args_is_help=True, help="Backbone weights: which are here, and staging them.")
@@ -54,14 +55,18 @@ for commands in (inspect, fleet, alarms, operators, serve, export, benchmark):
 SAMPLES = Path(humwatch.__file__).parent / "samples"
 
 
-def _from_sources(name: str, stages: Sequence[StageName], text: str) -> None:
+def _from_sources(name: str, stages: Sequence[StageName] | None, text: str) -> None:
     @app.command(name, help=text)
     @shared_options
     def command(sources: Sources, lake: LakeUri, options: RunOptions) -> None:
         root, given = absolute(lake), absolute_all(sources)
 
         def run() -> RunSummary:
-            return pipeline(Run(root, options.settings()), given, stages, name)
+            from humwatch.flows.looking import run_pipeline
+            from humwatch.flows.stages import STAGES
+            from humwatch.tasks.plan.run import Run
+
+            return run_pipeline(Run(root, options.settings()), given, stages or STAGES, name)
 
         execute(name, root, run, as_json=options.as_json)
 
@@ -73,12 +78,15 @@ def _on_the_lake(name: StageName, text: str) -> None:
         root = absolute(lake)
 
         def run() -> RunSummary:
-            return pipeline(Run(root, options.settings()), (), (name,), name)
+            from humwatch.flows.looking import run_pipeline
+            from humwatch.tasks.plan.run import Run
+
+            return run_pipeline(Run(root, options.settings()), (), (name,), name)
 
         execute(name, root, run, as_json=options.as_json)
 
 
-_from_sources("run", STAGES, "The whole chain once, ingest to report; only what is missing.")
+_from_sources("run", None, "The whole chain once, ingest to report; only what is missing.")
 _from_sources("ingest", ("ingest",), "List sources and keep what is new.")
 _on_the_lake("spectrograms", "Decode what is not decoded yet: health and log-mel spectrograms.")
 _on_the_lake("features", "Embed what is not embedded yet.")
@@ -108,7 +116,10 @@ def demo(
     root = absolute(lake or tempfile.mkdtemp(prefix="humwatch-demo-"))
 
     def run() -> RunSummary:
-        return pipeline(Run(root, load(preset, None, None, assignments or ())), archives, STAGES, "demo")
+        from humwatch.flows.looking import run_pipeline
+        from humwatch.tasks.plan.run import Run
+
+        return run_pipeline(Run(root, load(preset, None, None, assignments or ())), archives, command="demo")
 
     execute("demo", root, run, as_json=as_json)
 
@@ -116,6 +127,8 @@ def demo(
 @weights_app.command("list")
 def weights_list(config: ConfigFile = None, assignments: Assignments = None, as_json: AsJson = False) -> None:
     """Say which backbones have weights here, and where."""
+    from humwatch.tasks.weights.weights import list_weights
+
     try:
         rows = list_weights(load("default", config, None, assignments or ()).features)
     except HumwatchError as error:
@@ -135,6 +148,8 @@ def weights_fetch(
     to: Annotated[str, typer.Option("--to", help="Folder or s3:// prefix, later `features.weights_dir`.")],
 ) -> None:
     """Download torchvision's weight files to where a site without internet can read them."""
+    from humwatch.tasks.weights.weights import fetch_weights
+
     try:
         for path in fetch_weights(names, to):
             sys.stdout.write(f"{path}\n")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 from rich.table import Table
 
@@ -23,10 +22,11 @@ from humwatch.flows.cli.options import (
     absolute_all,
     worker_flags,
 )
-from humwatch.flows.grids import GRIDS, LEFT_OUT, BenchmarkName, benchmark
-from humwatch.flows.summary import DONE, FAILED
-from humwatch.storage.lake import Lake
-from humwatch.tasks.frames import rows_of
+from humwatch.flows.exit_status import DONE, FAILED
+
+if TYPE_CHECKING:
+    from humwatch.flows.grids import BenchmarkName
+    from humwatch.storage.lake import Lake
 
 app = typer.Typer()
 benchmark_app = typer.Typer(
@@ -64,6 +64,9 @@ def _command(name: BenchmarkName, text: str) -> None:
         root = absolute(lake)
 
         def run() -> Answer:
+            from humwatch.flows.grids import benchmark
+            from humwatch.storage.lake import Lake
+
             given = absolute_all(sources)
             with live_progress(quiet=as_json):
                 flags = worker_flags(workers, device)
@@ -80,7 +83,7 @@ def _command(name: BenchmarkName, text: str) -> None:
 _command(
     "mimii",
     "The grid of Müller et al. 2020 and the default preset on MIMII or archives in its layout, beside the published "
-    f"figures: {len(GRIDS['mimii'])} runs, each of which does only what is missing.",
+    "figures: 6 runs, each of which does only what is missing.",
 )
 _command(
     "dcase",
@@ -90,6 +93,11 @@ _command(
 
 
 def _models(report: Lake) -> Table:
+    import pandas as pd
+
+    from humwatch.flows.grids import LEFT_OUT
+    from humwatch.tasks.frames import rows_of
+
     models = pd.read_csv(io.BytesIO(report.read("models.csv")))
     figures = {"mean_auc": "AUC", "mean_auc_source": "source", "mean_auc_target": "target", "mean_pauc": "pAUC",
                "hmean_dcase": "DCASE", "hmean_dcase_2021": "2021", "published_auc": "published"}  # fmt: skip

@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from humwatch.tasks.execution.progress import listening
-from humwatch.tasks.frames import rows_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ERRORS = Console(stderr=True)
 """Standard error: one console for bars and lines, so that a line is printed above the bars."""
@@ -33,6 +35,8 @@ def live_progress(*, quiet: bool) -> Iterator[None]:
 
 def auc_table(auc: pd.DataFrame) -> Table:
     """Return the published AUC table for a terminal."""
+    from humwatch.tasks.frames import rows_of
+
     table = Table(title="AUC by machine (higher is better, 0.5 is chance)", title_justify="left")
     for heading in ("machine", "domain", "backbone", "detector"):
         table.add_column(heading)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import pandas as pd
 import typer
 
 from humwatch.flows.cli.answers import Answer, answer
 from humwatch.flows.cli.console import print_table
 from humwatch.flows.cli.options import LakeUri, ReadingOptions, absolute, shared_options
-from humwatch.flows.operations.status import open_existing
-from humwatch.flows.summary import DONE
+from humwatch.flows.exit_status import DONE
 from humwatch.storage.errors import BadConfiguration, NotComplete
-from humwatch.storage.lake import Lake
-from humwatch.tasks.evaluation.store import read_scores
-from humwatch.tasks.evaluation.submission import missing_sections, submission_files
-from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.scope import Scope
-from humwatch.tasks.plan.scores import score_paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from humwatch.tasks.plan.run import Run
 
 app = typer.Typer()
 export_app = typer.Typer(no_args_is_help=True, help="Scores for other programs.")
@@ -43,6 +40,11 @@ def dcase_command(
     where = absolute(destination)
 
     def ask() -> Answer:
+        from humwatch.flows.operations.status import open_existing
+        from humwatch.tasks.evaluation.submission import missing_sections, submission_files
+        from humwatch.tasks.plan.run import Run
+        from humwatch.tasks.plan.scope import Scope
+
         run = Run(absolute(lake), options.settings(), Scope(machines=machines))
         chosen = _only_variant(run)
         open_existing(run.lake_uri)
@@ -74,6 +76,9 @@ def _only_variant(run: Run) -> dict[str, str | int]:
 
 def _test_recordings(run: Run) -> pd.DataFrame:
     """Return every test recording in scope with its score, rejected ones without."""
+    from humwatch.tasks.evaluation.store import read_scores
+    from humwatch.tasks.plan.scores import score_paths
+
     recordings = run.catalog().restricted_to(run.scope).recordings
     tests = recordings[recordings["split"] == "test"]
     if tests.empty:
@@ -91,6 +96,8 @@ def _test_recordings(run: Run) -> pd.DataFrame:
 
 
 def _write(destination: str, files: dict[str, bytes]) -> None:
+    from humwatch.storage.lake import Lake
+
     folder = Lake(destination)
     if present := folder.list(""):
         raise BadConfiguration(f"{destination} is not empty ({present[0]}): an evaluator would read what else is there")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from humwatch.flows.backfill import backfill, nights, plan_backfill
 from humwatch.flows.cli.answers import execute, stop
 from humwatch.flows.cli.options import (
     LakeUri,
@@ -19,9 +18,10 @@ from humwatch.flows.cli.options import (
     absolute_all,
     shared_options,
 )
-from humwatch.flows.nightly import night_run, nightly
-from humwatch.flows.summary import BAD_USAGE, RunSummary
-from humwatch.flows.train import rollback, train
+from humwatch.flows.exit_status import BAD_USAGE
+
+if TYPE_CHECKING:
+    from humwatch.flows.summary import RunSummary
 
 app = typer.Typer()
 
@@ -51,8 +51,10 @@ def nightly_command(
         stop("--date names a night, --by-clock takes the one that is due: give one of them", BAD_USAGE)
 
     def run() -> RunSummary:
+        from humwatch.flows.looking import run_nightly
+
         date = night.date() if night else None
-        return nightly(root, given, date, machines, options.preset, options.overrides(), by_clock)
+        return run_nightly(root, given, date, machines, options.preset, options.overrides(), by_clock=by_clock)
 
     execute("nightly", root, run, as_json=options.as_json)
 
@@ -81,6 +83,10 @@ def backfill_command(
         stop("--to is before --from", BAD_USAGE)
 
     def run() -> RunSummary:
+        from humwatch.flows.backfill import backfill, nights, plan_backfill
+        from humwatch.flows.night import night_run
+        from humwatch.flows.summary import RunSummary
+
         settings = options.overrides()
         if dry_run:
             dates = nights(first.date(), last.date(), newest_first=newest_first)
@@ -99,6 +105,8 @@ def retrain_command(lake: LakeUri, options: RunOptions, machines: Machines = Non
     root = absolute(lake)
 
     def run() -> RunSummary:
+        from humwatch.flows.train import train
+
         return train(root, machines, options.preset, options.overrides())
 
     execute("retrain", root, run, as_json=options.as_json)
@@ -111,6 +119,8 @@ def rollback_command(lake: LakeUri, options: ReadingOptions, machines: Machines 
     root = absolute(lake)
 
     def run() -> RunSummary:
+        from humwatch.flows.train import rollback
+
         return rollback(root, machines, options.preset, options.overrides())
 
     execute("rollback", root, run, as_json=options.as_json)

@@ -9,10 +9,9 @@ from typing import Annotated
 import typer
 
 from humwatch.flows.cli.answers import Answer, answer
-from humwatch.flows.cli.inspection_view import print_inspection
 from humwatch.flows.cli.options import ReadingOptions, Sources, absolute_all, shared_options
-from humwatch.flows.operations.inspecting import inspect_sources
-from humwatch.flows.summary import DONE, FAILED, Problem
+from humwatch.flows.exit_status import DONE, FAILED
+from humwatch.flows.summary import Problem
 
 app = typer.Typer()
 
@@ -27,6 +26,9 @@ def inspect_command(
     """Say what is understood of sources, and what is doubtful; reads names and some headers, writes nothing."""
 
     def ask() -> Answer:
+        from humwatch.flows.cli.inspection_view import print_inspection
+        from humwatch.flows.operations.inspecting import inspect_sources
+
         given = absolute_all(sources)
         found, errors = inspect_sources(given, options.settings(), headers, datetime.now(UTC).date())
         if not options.as_json:

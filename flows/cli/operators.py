@@ -30,18 +30,9 @@ from humwatch.flows.cli.options import (
     login_name,
     shared_options,
 )
-from humwatch.flows.operations.doctor import doctor_table, examine
-from humwatch.flows.operations.prune import plan_pruning
-from humwatch.flows.operations.status import machine_statuses, nights_status, open_existing, status_table
-from humwatch.flows.simulation import FleetPlan, simulate
-from humwatch.flows.summary import DONE, FAILED
+from humwatch.flows.exit_status import DONE, FAILED
 from humwatch.storage.errors import BadConfiguration
-from humwatch.storage.filesystem import open_fs, source_errors
 from humwatch.tasks.execution import progress
-from humwatch.tasks.plan.catalog import current_recordings
-from humwatch.tasks.plan.maintenance_log import import_labels
-from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.scope import Scope
 
 app = typer.Typer()
 labels_app = typer.Typer(no_args_is_help=True, help="What is known of recordings and machines from elsewhere.")
@@ -54,6 +45,10 @@ def status_command(lake: LakeUri, options: ReadingOptions, machines: Machines = 
     """Say for every machine what is there, what is missing, its current model and its last score."""
 
     def ask() -> Answer:
+        from humwatch.flows.operations.status import machine_statuses, nights_status, open_existing, status_table
+        from humwatch.tasks.plan.run import Run
+        from humwatch.tasks.plan.scope import Scope
+
         run = Run(absolute(lake), options.settings(), Scope(machines=machines))
         open_existing(run.lake_uri)
         nights = nights_status(run)
@@ -80,6 +75,8 @@ def doctor_command(
     """Check this installation, the settings and the lake; 0 when nothing failed."""
 
     def ask() -> Answer:
+        from humwatch.flows.operations.doctor import doctor_table, examine
+
         settings = SettingsOptions(preset, config, assignments, backbone).settings()
         checks = examine(settings, absolute(lake) if lake else None)
         if not as_json:
@@ -101,6 +98,10 @@ def prune_command(
     """Delete what these settings, the standing reports and the models in use do not need; while no run is at work."""
 
     def ask() -> Answer:
+        from humwatch.flows.operations.prune import plan_pruning
+        from humwatch.flows.operations.status import open_existing
+        from humwatch.tasks.plan.run import Run
+
         run = Run(absolute(lake), options.settings())
         existing = open_existing(run.lake_uri)
         pruning = plan_pruning(run, older_than, datetime.now(UTC))
@@ -138,6 +139,10 @@ def labels_import(
     where = absolute(file)
 
     def ask() -> Answer:
+        from humwatch.flows.operations.status import open_existing
+        from humwatch.tasks.plan.catalog import current_recordings
+        from humwatch.tasks.plan.maintenance_log import import_labels
+
         existing = open_existing(absolute(lake))
         recordings = current_recordings(existing)[0]
         done = import_labels(existing, _read_text(where), where, recordings, by or login_name())
@@ -158,17 +163,11 @@ def simulate_command(
     nights: Annotated[int, typer.Option(help="Nights.")],
     snr: Annotated[float, typer.Option(help="Machine over factory noise, dB.")],
     seed: Annotated[int, typer.Option(help="The same seed makes the same fleet.")],
-    recordings_per_night: Annotated[int, typer.Option(help="Recordings of each machine and night.")] = (
-        FleetPlan.recordings_per_night
-    ),
-    duration: Annotated[float, typer.Option(help="Length of a recording, s.")] = FleetPlan.duration_s,
-    fault_fraction: Annotated[float, typer.Option(help="Share of the machines that get a fault.")] = (
-        FleetPlan.fault_fraction
-    ),
-    fault_size: Annotated[float, typer.Option(help="Severity of a fault on the last night.")] = FleetPlan.fault_size,
-    first_night: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help=f"Unset: {FleetPlan.first_night}.")
-    ] = None,
+    recordings_per_night: Annotated[int, typer.Option(help="Recordings of each machine and night.")] = 4,
+    duration: Annotated[float, typer.Option(help="Length of a recording, s.")] = 4.0,
+    fault_fraction: Annotated[float, typer.Option(help="Share of the machines that get a fault.")] = 0.2,
+    fault_size: Annotated[float, typer.Option(help="Severity of a fault on the last night.")] = 0.25,
+    first_night: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Unset: 2026-01-01.")] = None,
     layout: Annotated[
         str | None,
         typer.Option(
@@ -186,6 +185,8 @@ def simulate_command(
     """
 
     def ask() -> Answer:
+        from humwatch.flows.simulation import FleetPlan, simulate
+
         plan = FleetPlan(
             machines=machines,
             nights=nights,
@@ -220,6 +221,8 @@ def simulate_command(
 
 
 def _read_text(uri: str) -> str:
+    from humwatch.storage.filesystem import open_fs, source_errors
+
     fs, path = open_fs(uri)
     with source_errors(uri):
         data: bytes = fs.cat_file(path)

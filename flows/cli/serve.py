@@ -8,9 +8,8 @@ import typer
 
 from humwatch.flows.cli.answers import stop
 from humwatch.flows.cli.options import LakeUri, Sources, WorkerOptions, absolute, absolute_all, shared_options
+from humwatch.flows.exit_status import BAD_USAGE
 from humwatch.flows.presets import load
-from humwatch.flows.serving import cron_schedule, serve_fleet
-from humwatch.flows.summary import BAD_USAGE
 from humwatch.storage.errors import BadConfiguration, HumwatchError
 
 app = typer.Typer()
@@ -30,6 +29,8 @@ def serve_command(
     port: Annotated[int, typer.Option(help="Of the Prefect server started here unless PREFECT_API_URL is set.")] = 4200,
 ) -> None:
     """Run every night by itself on this machine, and what is asked for in Prefect's UI, until interrupted."""
+    from humwatch.flows.serving import cron_schedule, serve_fleet
+
     try:
         settings = options.overrides()
         ingest = load(options.preset, None, settings).ingest

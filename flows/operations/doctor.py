@@ -19,13 +19,11 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
-from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL
 from rich.markup import escape
 from rich.table import Table
 
-from humwatch.flows.cluster import workers
 from humwatch.flows.operations.status import nights_status, open_existing
+from humwatch.flows.prefect_server import has_server
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import Lake
 from humwatch.storage.notices import Notices, known_channel, read_notices
@@ -181,6 +179,8 @@ def check_dask(settings: Settings) -> Check:
     address = settings.dask.address
     if not address:
         return Check("dask", "pass", "no dask.address: each run starts its own workers here")
+    from humwatch.flows.cluster import workers  # noqa: PLC0415 - Dask is for those who have a scheduler
+
     try:
         with workers(settings.dask) as client:
             count = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -194,9 +194,12 @@ def check_dask(settings: Settings) -> Check:
 
 def check_prefect() -> Check:
     """Check that the API named by PREFECT_API_URL, or by the Prefect profile, answers."""
+    if not has_server():
+        return Check("prefect", "pass", "no PREFECT_API_URL: each run with something to do starts a server of its own")
+    from prefect.client.orchestration import get_client  # noqa: PLC0415 - a second to import
+    from prefect.settings import PREFECT_API_URL  # noqa: PLC0415
+
     url = PREFECT_API_URL.value()
-    if not url:
-        return Check("prefect", "pass", "no PREFECT_API_URL: each run starts a server of its own")
     with get_client(httpx_settings={"timeout": _TIMEOUT_S}, sync_client=True) as client:
         error = client.api_healthcheck()
     if error is None:

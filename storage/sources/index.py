@@ -36,6 +36,7 @@ def indexed(
     kept = _read(lake, index)
     if kept is not None:
         return kept.contents
+    lake.about_to_write()
     earlier = [found for name in lake.list(f"sources/{archive}", ".json.gz") if (found := _read(lake, name))]
     contents = look()
     if earlier:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from prefect.events import emit_event
-
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import digest, path_component
 from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
@@ -64,6 +62,9 @@ def emit_once(lake: Lake, mark: str, event: str, resource: dict[str, str], paylo
     """Emit an event unless its mark is in the lake; its id is the same should two runs do it at once."""
     if lake.exists(mark):
         return False
+    lake.about_to_write()
+    from prefect.events import emit_event  # noqa: PLC0415 - a look into a lake with nothing to tell needs no Prefect
+
     event_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{path_component(lake.uri)}/{mark}")
     emitted = emit_event(event, resource=resource, payload=payload, id=event_id)
     return emitted is not None and lake.create(mark, b"{}")  # without the mark a later run tries again

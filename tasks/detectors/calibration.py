@@ -28,7 +28,6 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupKFold, KFold
 
 Floats = NDArray[np.float64]
 
@@ -52,6 +51,8 @@ def make_folds(
         seed: 0 to 2**32 - 1.
         clips: The file of each, and where in it it begins; None: each has a file of its own.
     """
+    from sklearn.model_selection import GroupKFold, KFold  # noqa: PLC0415 - too slow for a look
+
     folds = np.zeros(len(batches), dtype=np.int64)
     if min(len(batches), n_folds) < 2:
         return folds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,12 +12,12 @@ from humwatch.storage.errors import ModelIncompatible
 from humwatch.storage.lake import Lake
 from humwatch.storage.models import Machine, StoredModel, get_model, put_model, set_current
 from humwatch.storage.records import Passport
-from humwatch.tasks.detectors.calibration import domain_notes, make_folds, threshold
-from humwatch.tasks.detectors.machine_model import MachineModel, fit_machine_model
-from humwatch.tasks.detectors.serialization import dumps, loads
 from humwatch.tasks.features.gather import gather
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.training import FitUnit
+
+if TYPE_CHECKING:
+    from humwatch.tasks.detectors.machine_model import MachineModel
 
 LIBRARIES = ("humwatch", "numpy", "scipy", "scikit-learn", "skops", "torch", "torchvision")
 
@@ -30,6 +31,14 @@ def fit_unit(unit: FitUnit) -> None:
 
 def fit_version(lake: Lake, unit: FitUnit) -> None:
     """Fit a model, calibrate it on out-of-fold recordings and keep it as a version that nothing uses yet."""
+    from humwatch.tasks.detectors.calibration import (  # noqa: PLC0415 - a second and a half to import, for workers
+        domain_notes,
+        make_folds,
+        threshold,
+    )
+    from humwatch.tasks.detectors.machine_model import fit_machine_model  # noqa: PLC0415 - as above
+    from humwatch.tasks.detectors.serialization import dumps  # noqa: PLC0415 - as above
+
     windows = [
         gather(lake, unit.parts, unit.training, representation, unit.embedding)
         for representation in parse(unit.variant.backbone)
@@ -70,6 +79,8 @@ def load_model(lake: Lake, key: str, machine: Machine, model_version: str) -> tu
     Raises:
         ModelIncompatible: a library whose objects are inside the file differs in its major or minor version.
     """
+    from humwatch.tasks.detectors.serialization import loads  # noqa: PLC0415 - as above
+
     stored = get_model(lake, key, machine, model_version)
     differing = {
         name: (kept, versions()[name])

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from humwatch.tasks.detectors.calibration import fewest_for
 
@@ -54,6 +53,8 @@ def judge_candidate(
         confidence: level of the interval.
         why_no_threshold: what the candidate's calibration says of it, in words.
     """
+    from scipy.stats import binomtest  # noqa: PLC0415 - too slow for a look
+
     count, missing = len(scores), int((~np.isfinite(scores)).sum())
     alarms = 0 if threshold is None else int((scores > threshold).sum())
     low, high = (0.0, 1.0)

@@ -8,7 +8,6 @@ from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import current_versions, roll_back, set_current
 from humwatch.storage.records import Gate
 from humwatch.tasks.detectors.fit import fit_unit
-from humwatch.tasks.detectors.retrain import retrain_unit
 from humwatch.tasks.execution.stage import run_on_workers, stage
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import present
@@ -50,6 +49,8 @@ def retrain_models(run: Run) -> list[Gate]:
 
     Returns what was decided for each, as `tasks.detectors.retrain.retrain_unit` keeps it beside the models.
     """
+    from humwatch.tasks.detectors.retrain import retrain_unit  # noqa: PLC0415 - scikit-learn is for those that retrain
+
     units = list(plan_retraining(run))
     in_flight = run.settings.dask.blocks_in_flight
     outcomes = list(run_on_workers("retrain", retrain_unit, units, len(units), in_flight))

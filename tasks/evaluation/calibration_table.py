@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
 
 from humwatch.tasks.evaluation.summary_table import ALL_TYPES
 
@@ -68,6 +67,8 @@ def _pooled(machines: pd.DataFrame) -> pd.DataFrame:
 
 def _judged(counts: pd.DataFrame, stated_rate: float, confidence: float) -> pd.DataFrame:
     """Each row's rate, its interval and what both say of the stated one; NaN and None where nothing was decided."""
+    from scipy.special import betaincinv  # noqa: PLC0415 - too slow for a look
+
     alarms, n_normal = (counts[name].to_numpy(dtype=np.float64) for name in ("alarms", "n_normal"))
     decided = n_normal > 0
     tail = (1 - confidence) / 2

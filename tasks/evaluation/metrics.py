@@ -12,9 +12,6 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.stats import norm
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 _DRAWS_IN_MEMORY = 500_000
 _ENOUGH_TO_DRAW_FROM = 50
@@ -40,6 +37,8 @@ def auc(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike) -> float |
     Returns:
         0..1, or None when undefined.
     """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - too slow for a look
+
     ranks = _ranks(normal_scores, abnormal_scores)
     return None if ranks is None else float(roc_auc_score(_truth(*ranks), np.concatenate(ranks)))
 
@@ -55,6 +54,8 @@ def pauc(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike, max_fpr: 
     Returns:
         0..1, or None when undefined.
     """
+    from sklearn.metrics import roc_auc_score  # noqa: PLC0415 - as above
+
     ranks = _ranks(normal_scores, abnormal_scores)
     return None if ranks is None else float(roc_auc_score(_truth(*ranks), np.concatenate(ranks), max_fpr=max_fpr))
 
@@ -71,6 +72,8 @@ def average_precision(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLi
     Returns:
         0..1, or None when undefined.
     """
+    from sklearn.metrics import average_precision_score  # noqa: PLC0415 - as above
+
     ranks = _ranks(normal_scores, abnormal_scores)
     return None if ranks is None else float(average_precision_score(_truth(*ranks), np.concatenate(ranks)))
 
@@ -83,6 +86,8 @@ def roc_points(
     Returns:
         False-positive and true-positive rates, each float64 (corner,), or None when undefined.
     """
+    from sklearn.metrics import roc_curve  # noqa: PLC0415 - as above
+
     ranks = _ranks(normal_scores, abnormal_scores)
     if ranks is None:
         return None
@@ -184,7 +189,10 @@ def newcombe_interval(auc: float, n_normal: int, n_abnormal: int, confidence: fl
     Returns:
         (low, high), 0 <= low <= auc <= high <= 1.
     """
-    z, mean_less_one = norm.ppf((1 + confidence) / 2), (n_normal + n_abnormal) / 2 - 1
+    from scipy.optimize import brentq  # noqa: PLC0415 - as above
+    from scipy.special import ndtri  # noqa: PLC0415 - as above
+
+    z, mean_less_one = ndtri((1 + confidence) / 2), (n_normal + n_abnormal) / 2 - 1
 
     def excess(true: float) -> float:
         spread = 1 + mean_less_one * ((1 - true) / (2 - true) + true / (1 + true))

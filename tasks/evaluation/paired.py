@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
-from scipy.stats import rankdata
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -43,6 +41,8 @@ def placements(normal_scores: npt.ArrayLike, abnormal_scores: npt.ArrayLike) -> 
         normal_scores: float (normal recording,), higher = more abnormal, no NaN, at least one.
         abnormal_scores: float (abnormal recording,), likewise.
     """
+    from scipy.stats import rankdata  # noqa: PLC0415 - too slow for a look
+
     normal, abnormal = np.asarray(normal_scores, dtype=np.float64), np.asarray(abnormal_scores, dtype=np.float64)
     ranks = rankdata(np.concatenate([abnormal, normal]))
     return Placements(
@@ -95,6 +95,8 @@ def _variance_of_mean(values: FloatArray, files: npt.ArrayLike) -> float | None:
 
 def normal_interval(difference: float, error: float, confidence: float) -> tuple[float, float, float]:
     """Lower and upper end of the interval of a difference of AUCs, and the two-sided p-value of no difference."""
+    from scipy.special import ndtr, ndtri  # noqa: PLC0415 - as above
+
     reach = float(ndtri((1 + confidence) / 2)) * error
     p_value = float(2 * ndtr(-abs(difference) / error)) if error else 1.0
     return max(-1.0, difference - reach), min(1.0, difference + reach), p_value

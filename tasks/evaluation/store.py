@@ -50,6 +50,7 @@ def evaluate(run: Run) -> str:
     expected = expected_evaluation(run, _COLUMNS)
     assignments = expected.assignments
     if missing(lake, [expected]):
+        lake.about_to_write()
         scores = _without_training_scores(read_scores(lake, expected.score_paths))
         models = {"backbones": backbones, "detectors": fit.detectors}
         auc = auc_table.auc_table(assignments, scores, evaluation, **models, seeds=fit.seeds)

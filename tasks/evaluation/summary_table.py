@@ -7,7 +7,6 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import hmean
 
 from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
 from humwatch.tasks.plan.catalog import MACHINE
@@ -69,6 +68,8 @@ def _mean_over_seeds(auc: pd.DataFrame) -> pd.DataFrame:
 
 def _with_official(machines: pd.DataFrame) -> pd.DataFrame:
     """Add each machine's own official scores, in its row of domain `all`; else NaN."""
+    from scipy.stats import hmean  # noqa: PLC0415 - too slow for a look
+
     for name, parts in _OFFICIAL.items():
         figures = []
         for domain, figure in parts:
@@ -105,4 +106,6 @@ def _defined(column: pd.Series[float]) -> npt.NDArray[np.float64]:
 
 
 def _hmean(values: npt.NDArray[np.float64]) -> float | None:
+    from scipy.stats import hmean  # noqa: PLC0415 - as above
+
     return float(hmean(values)) if values.size else None

@@ -21,6 +21,16 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.reset(token)
 
 
+@contextmanager
+def only_listening(listener: Listener) -> Iterator[None]:
+    """Send progress to `listener` and nobody else while the context lasts."""
+    token = _listeners.set((listener,))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
 def tell(stage: str, done: int, total: int) -> None:
     """Say that `done` of `total` units of a stage are finished."""
     for listener in _listeners.get():

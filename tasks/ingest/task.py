@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
-from prefect.runtime import task_run
 
 from humwatch.storage.errors import HumwatchError, TerminalError, TransientError
 from humwatch.storage.parts import create_part
@@ -18,7 +17,7 @@ from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
 from humwatch.storage.tables import RECORDINGS
 from humwatch.tasks.execution import progress
-from humwatch.tasks.execution.stage import stage
+from humwatch.tasks.execution.stage import is_last_try, stage
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names, frame_of
 from humwatch.tasks.ingest.manifest import ManifestUse, findings_of, misfits_of
 from humwatch.tasks.ingest.name_rules import NameRules
@@ -111,6 +110,6 @@ def _others_go_on(source: str, errors: list[tuple[str, HumwatchError]]) -> Itera
     except TerminalError as error:
         errors.append((source, error))
     except TransientError as error:
-        if (task_run.run_count or 0) <= ingest_sources.retries:
+        if not is_last_try():
             raise
         errors.append((source, error))  # the last try: the other sources shall not wait for this one

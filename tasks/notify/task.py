@@ -9,9 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from prefect.blocks.system import Secret
-from prefect.events import emit_event
-
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.naming import digest
 from humwatch.storage.notices import Begun, Ended, begin_notice, channel_id, end_notice, read_notices
@@ -55,6 +52,8 @@ def tell_channels(run: Run, night: str, of_run: Sequence[News], link: str, *, ju
         link: Where the page is; empty where there is none.
         judged: Whether to look at the night's machines; False where the run failed before they were judged.
     """
+    if run.settings.notify.secret_blocks:
+        run.lake.about_to_write()  # Prefect alone knows these channels, so a look cannot tell whether all were told
     channels, deliveries = _configured(run.settings.notify)
     if channels:
         fleet = _fleet(run) if judged else None
@@ -73,6 +72,8 @@ def addresses(settings: NotifySettings) -> tuple[list[str], dict[str, str]]:
     """Return the addresses of the channels, which are secrets, and of each block that cannot be read why, in words."""
     urls, problems = split_urls(os.environ.get(settings.variable, "")), {}
     for name in settings.secret_blocks:
+        from prefect.blocks.system import Secret  # noqa: PLC0415 - most have none, and need no Prefect to know
+
         try:
             value = Secret.load(name).get()  # type: ignore[union-attr] # no coroutine: nothing is async here
         except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold what nobody may read
@@ -113,6 +114,7 @@ def _tell(
         if not begin_notice(lake, place, number, begun):
             return Delivery(channel.name, "failed", "another run is telling it; what is left is told by the next")
     except HumwatchError as error:
+        run.lake.about_to_write()
         return _tell_unnoted(channel, name, night, news, error)
     delivery, ended = _send(channel, message)
     try:
@@ -143,6 +145,9 @@ def _may_not_have_arrived(title: str) -> str:
 
 
 def _emit(run: Run, night: str, delivery: Delivery) -> None:
+    run.lake.about_to_write()
+    from prefect.events import emit_event  # noqa: PLC0415 - as above
+
     resource = {"prefect.resource.id": f"humwatch.lake.{digest(run.lake_uri)}"}
     emit_event(EVENT, resource=resource, payload={"night": night, **vars(delivery)})
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, get_args
 
 from humwatch.storage.lake import Lake
+from humwatch.storage.looked_at import LakeLookedAt
 from humwatch.storage.parts import Part
 from humwatch.tasks.plan.catalog import Catalog, History, catalog_of, load_history, unfinished_parts
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key, nights_key, spectrogram_key
@@ -41,13 +42,15 @@ class Run:
     The history and the catalogs are read when they are first asked for, and kept: a stage that changes what they say
     calls `refresh`. Rows that other runs add meanwhile are theirs to work on.
 
-    `now` is the clock of the whole run: when it began, with a zone.
+    `now` is the clock of the whole run: when it began, with a zone. A run that `only_looks` ends with `SomethingToDo`
+    where the lake would be changed.
     """
 
     lake_uri: str
     settings: Settings
     scope: Scope = EVERYTHING
     now: datetime = field(default_factory=lambda: datetime.now(UTC), compare=False)
+    only_looks: bool = field(default=False, compare=False)
 
     @cached_property
     def lake(self) -> Lake:
@@ -56,12 +59,18 @@ class Run:
         Raises:
             LakeTooNew, SourceForbidden, SourceNotFound, StorageUnavailable: see `Lake.open`.
         """
-        return Lake.open(self.lake_uri)
+        return (LakeLookedAt if self.only_looks else Lake).open(self.lake_uri)
 
     # Not a field: Prefect looks into the fields of what a task is given.
     @cached_property
     def _snapshot(self) -> _Snapshot:
         return _Snapshot()
+
+    def looking(self) -> Run:
+        """Return the same run on a lake that it cannot change; what it reads of the lake is shared."""
+        look = self._like(only_looks=True)
+        vars(look).pop("lake", None)
+        return look
 
     def scoped(self, scope: Scope) -> Run:
         """Return the same run about another part of the lake; what was read of the lake is shared."""

@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Any
 
 import pandas as pd
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from humwatch.storage.naming import digest, path_component
 from humwatch.storage.records import PublishedSummary
@@ -24,9 +23,6 @@ from humwatch.tasks.plan.night_tables import night_of, read_night
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scores import score_paths
 from humwatch.tasks.reports.assemble import clips, files_of, fleet_table, notes_table, rejected_table
-from humwatch.tasks.reports.evaluation.page import ReportInput, render
-from humwatch.tasks.reports.night.night_site import night_site
-from humwatch.tasks.reports.night.site import pages
 from humwatch.tasks.reports.report_index import index_page
 
 _MOST_ARTIFACT_ROWS = 200
@@ -64,6 +60,11 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
     if is_published(lake, report_id):
         uri = set_latest(lake, report_id, index_page)
     else:
+        lake.about_to_write()
+        from humwatch.tasks.reports.evaluation.page import ReportInput, render  # noqa: PLC0415 - too slow for a look
+        from humwatch.tasks.reports.night.night_site import night_site  # noqa: PLC0415 - as above
+        from humwatch.tasks.reports.night.site import pages  # noqa: PLC0415 - as above
+
         created_at = datetime.now(UTC).replace(microsecond=0)
         scores = read_scores(lake, score_paths(run))
         tables = {**vars(evaluation), "scores": scores, "rejected": rejected}
@@ -113,7 +114,8 @@ def publish_report(run: Run, evaluation_id: str, summary: Mapping[str, Any]) -> 
         f"- {doubt['message']}"
         for doubt in [*told.get("doubts", ()), *filter(None, map(told.get, ("next_step", "nothing_arrived")))]
     ]
-    _artifacts(uri, evaluation, machines, lines, degraded=bool(summary["degraded"]))
+    if not run.only_looks:
+        _artifacts(uri, evaluation, machines, lines, degraded=bool(summary["degraded"]))
     return uri
 
 
@@ -127,6 +129,12 @@ def _artifacts(
     uri: str, evaluation: Evaluation, machines: pd.DataFrame | None, lines: Sequence[str], *, degraded: bool
 ) -> None:
     """Leave artifacts on the run; the report is published, so a Prefect server that is away is no reason to fail."""
+    from prefect.artifacts import (  # noqa: PLC0415 - a look, which leaves none, needs no Prefect
+        create_link_artifact,
+        create_markdown_artifact,
+        create_table_artifact,
+    )
+
     compared, calibrated = (
         table[table["machine_id"].isna()] for table in (evaluation.comparisons, evaluation.calibration)
     )

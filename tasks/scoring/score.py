@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,14 @@ from humwatch.storage.models import Machine, StoredModel
 from humwatch.storage.records import Passport
 from humwatch.storage.tables import SCORES, create_table
 from humwatch.tasks.detectors.fit import load_model
-from humwatch.tasks.detectors.machine_model import MachineModel
 from humwatch.tasks.features.gather import gather_in_pieces
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.scores import ScoreUnit
 from humwatch.tasks.scoring.rows import score_rows
+
+if TYPE_CHECKING:
+    from humwatch.tasks.detectors.machine_model import MachineModel
 
 
 def score_unit(unit: ScoreUnit) -> frozenset[str]:

@@ -336,7 +336,7 @@ def test_a_stage_is_tried_again_when_that_may_help_and_only_then(ran):
                 raise error
             return "done"
 
-        return stage(name)(body).with_options(retry_delay_seconds=0)
+        return stage(name)(body).task.with_options(retry_delay_seconds=0)
 
     @flow
     def stages():
@@ -356,7 +356,7 @@ def test_a_source_that_answers_no_try_is_named_at_the_last_one(ran, archive, tmp
     @flow
     def ingest():
         absent = "http://127.0.0.1:9/absent.zip"
-        return ingest_sources.with_options(retry_delay_seconds=0)(work, [absent, str(archive)])
+        return ingest_sources.task.with_options(retry_delay_seconds=0)(work, [absent, str(archive)])
 
     summary = ingest()
     ((source, error),) = summary.errors

@@ -1,11 +1,15 @@
 """`humwatch labels import` and `humwatch simulate` as users call them."""
 
+import inspect
 import re
 
 import pandas as pd
 import pytest
 from operator_lake import humwatch, plant, work_on
 
+from humwatch.flows.cli.operators import simulate_command
+from humwatch.flows.grids import GRIDS
+from humwatch.flows.simulation import FleetPlan
 from humwatch.storage.lake import Lake
 from humwatch.tasks.ingest.task import ingest_sources
 
@@ -116,6 +120,17 @@ def test_a_fleet_is_written_in_a_layout(tmp_path):
     sent = set(truth["member"][truth["status"] != "missing"])
     assert {str(path.relative_to(tmp_path / "fleet")) for path in (tmp_path / "fleet").rglob("*.wav")} == sent
     assert all(re.fullmatch(r"(fan|pump)_id_\d+/2026-01-0[12]_0[01]\.wav", name) for name in truth["member"])
+
+
+def test_defaults_and_numbers_that_help_names_without_importing_them_are_those_of_the_code():
+    given = inspect.signature(simulate_command).parameters
+    names = {"duration": "duration_s"}
+    defaults = {
+        name: given[name].default for name in ("recordings_per_night", "duration", "fault_fraction", "fault_size")
+    }
+    assert defaults == {name: getattr(FleetPlan, names.get(name, name)) for name in defaults}
+    assert f"Unset: {FleetPlan.first_night}." in humwatch("simulate", "--help").stdout
+    assert f"{len(GRIDS['mimii'])} runs" in humwatch("benchmark", "mimii", "--help").stdout
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from recordings import machine, write_zip
 from humwatch.flows.backfill import backfill
 from humwatch.flows.fleet_flow import _problems, night_run_name, without_credentials
 from humwatch.flows.nightly import nightly
-from humwatch.flows.pipeline import RunFailed
+from humwatch.flows.run_failed import RunFailed
 from humwatch.flows.stage_progress import StageProgress
 from humwatch.flows.summary import Problem, RunSummary
 from humwatch.flows.train import evaluate, ingest, rollback, train

@@ -10,7 +10,7 @@ import pytest
 import sklearn
 
 from humwatch.flows.cli.options import SettingsOptions
-from humwatch.flows.nightly import night_run
+from humwatch.flows.night import night_run
 from humwatch.flows.operations.prune import plan_pruning
 from humwatch.flows.operations.status import machine_statuses
 from humwatch.storage.models import get_gate

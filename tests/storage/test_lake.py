@@ -10,6 +10,7 @@ from s3_server import s3_environment, s3_server
 
 from humwatch.storage.errors import LakeTooNew, SourceNotFound
 from humwatch.storage.lake import FORMAT_VERSION, Lake
+from humwatch.storage.looked_at import LakeLookedAt, SomethingToDo
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,28 @@ def test_refuses_a_lake_of_a_newer_format(lake):
 def test_survives_pickling(lake):
     lake.write("a", b"1")
     assert pickle.loads(pickle.dumps(lake)).read("a") == b"1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda lake: lake.write("lake.json", b"{}"),
+        lambda lake: lake.create("a.txt", b"new"),
+        lambda lake: lake.delete("lake.json"),
+        lambda lake: lake.zarr_store("a.zarr"),
+        lambda lake: lake.about_to_write(),
+    ],
+)
+def test_a_lake_that_is_looked_at_is_read_and_not_changed(lake, change):
+    before = {path: lake.read(path) for path in lake.list("")}
+    looked_at = LakeLookedAt.open(lake.uri)
+    assert looked_at.read("lake.json") == before["lake.json"]
+    with pytest.raises(SomethingToDo):
+        change(looked_at)
+    assert {path: lake.read(path) for path in lake.list("")} == before
+
+
+def test_a_look_begins_no_lake(tmp_path):
+    with pytest.raises(SomethingToDo):
+        LakeLookedAt.open(str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()

@@ -12,7 +12,7 @@ from conftest import FAKE, prefect_api, run_humwatch
 from prefect_server import ask
 from small_fleet import FLEET, LAST, PLAN, SETTINGS
 
-from humwatch.flows.nightly import night_run
+from humwatch.flows.night import night_run
 from humwatch.flows.presets import overrides
 from humwatch.flows.simulation import simulate
 from humwatch.storage.lake import Lake

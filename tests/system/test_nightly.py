@@ -12,7 +12,7 @@ import pytest
 from conftest import FAKE, modification_times, run_humwatch, sorted_scores
 from recordings import tone, wav, write_zip
 
-from humwatch.flows.nightly import night_run
+from humwatch.flows.night import night_run
 from humwatch.flows.presets import overrides
 from humwatch.flows.simulation import FleetPlan, simulate
 from humwatch.tasks.evaluation.store import read_scores

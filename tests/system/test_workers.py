@@ -1,5 +1,6 @@
 """Real schedulers with worker processes of their own: which get work, how much at once, and which are refused."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from dask_cluster import dask_scheduler, dask_worker, wait_for
 from lakes import small
 from recordings import machine, write_zip
 
-from humwatch.flows.cluster import WORKER_ENVIRONMENT, shared_workers, workers
+from humwatch.flows.cluster import WORKER_ENVIRONMENT, shared_workers, workers, workers_when_needed
 from humwatch.storage.errors import BadConfiguration
 from humwatch.tasks.execution.stage import run_on_workers
 from humwatch.tasks.features.task import compute_features
@@ -83,6 +84,24 @@ def test_runs_in_shared_workers_have_the_same_local_ones_under_the_same_settings
     with workers(own) as alone:
         pass
     assert alone.status == "closed"
+
+
+def test_workers_begin_with_the_first_unit_of_work_and_end_with_the_run():
+    with workers_when_needed(DaskSettings(workers=1)):
+        assert list(run_on_workers("x", str, [], 0, 1)) == []
+        with pytest.raises(ValueError, match="No global client"):
+            distributed.get_client()
+        (pid,) = run_on_workers("x", _process, [0], 1, 1)
+        assert pid != os.getpid()
+        client = distributed.get_client()
+        assert list(run_on_workers("x", _process, [0], 1, 1)) == [pid], "the same ones serve the next stage"
+    assert client.status == "closed"
+
+
+def _process(_):
+    import os
+
+    return os.getpid()
 
 
 def test_workers_of_the_image_have_the_same_under_a_nanny(address, client, monkeypatch):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from humwatch.tasks.reports.svg.figures import FloatArray
 
@@ -132,6 +131,8 @@ def _square(
 
 
 def _roc_path(line: RocLine) -> str:
+    from sklearn.metrics import roc_curve  # noqa: PLC0415 - too slow for a look
+
     labels = np.r_[np.zeros(line.normal.size), np.ones(line.abnormal.size)]
     fpr, tpr, _ = roc_curve(labels, np.r_[line.normal, line.abnormal])
     points = dict.fromkeys(f"{22 + 100 * x:.1f} {104 - 100 * y:.1f}" for x, y in zip(fpr, tpr, strict=True))
@@ -139,6 +140,8 @@ def _roc_path(line: RocLine) -> str:
 
 
 def _pr_path(line: RocLine) -> str:
+    from sklearn.metrics import precision_recall_curve  # noqa: PLC0415 - as above
+
     labels = np.r_[np.zeros(line.normal.size), np.ones(line.abnormal.size)]
     precision, recall, _ = precision_recall_curve(labels, np.r_[line.normal, line.abnormal])
     rising = np.diff(recall[::-1], prepend=-1.0) > 0  # one point a recall: the highest threshold that reaches it

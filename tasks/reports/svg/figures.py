@@ -12,9 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from PIL import Image
 
 from humwatch.tasks.spectrograms.mel import hz_to_mel
 
@@ -46,6 +43,10 @@ def spectrogram_png(
     Raises:
         ValueError: `logmel` is not a matrix with at least one finite cell.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - too slow for a look
+    from matplotlib.figure import Figure  # noqa: PLC0415 - as above
+    from PIL import Image  # noqa: PLC0415 - as above
+
     if logmel.ndim != 2 or not np.isfinite(logmel).any():
         raise ValueError("a spectrogram is a matrix with at least one finite cell")
     n_mels, n_frames = logmel.shape

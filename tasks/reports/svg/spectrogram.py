@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
-from PIL import Image
 
 from humwatch.tasks.reports.svg.figures import RANGE_DB, data_uri, mel_ticks
 from humwatch.tasks.settings import SpectrogramSettings
@@ -65,13 +63,17 @@ def _levels(logmel: Cells) -> npt.NDArray[np.uint8]:
 
 
 def _colours(logmel: Cells) -> npt.NDArray[np.uint8]:
-    table = (255 * mpl.colormaps["magma"](np.arange(256))[:, :3]).round().astype(np.uint8)
+    from matplotlib import colormaps  # noqa: PLC0415 - too slow for a look
+
+    table = (255 * colormaps["magma"](np.arange(256))[:, :3]).round().astype(np.uint8)
     picked: npt.NDArray[np.uint8] = table[_levels(logmel)]
     return picked
 
 
 def _png(picture: npt.NDArray[np.uint8]) -> bytes:
     """RGB (mel, frame, 3), low frequencies first, as a PNG with low frequencies at the bottom."""
+    from PIL import Image  # noqa: PLC0415 - as above
+
     buffer = io.BytesIO()
     image = Image.fromarray(np.ascontiguousarray(picture[::-1]))
     image.quantize(128, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)

@@ -134,7 +134,7 @@ def test_a_run_is_its_settings_and_scope_and_nothing_that_was_read(run, archive)
     """Prefect keeps a flow's parameters as JSON, and looks into the fields of a dataclass."""
     ingest_sources.fn(run, [str(archive)])
     run.catalog()
-    assert {field.name for field in dataclasses.fields(run)} == {"lake_uri", "settings", "scope", "now"}
+    assert {field.name for field in dataclasses.fields(run)} == {"lake_uri", "settings", "scope", "now", "only_looks"}
     assert run == Run(run.lake_uri, run.settings)
 
 
