@@ -282,8 +282,8 @@ def test_a_killed_run_is_continued_to_the_same_scores(name, undisturbed, archive
     moment = moment_of(undisturbed)
     for number in range(TRIES):
         lake = lake_before(stage, undisturbed, tmp_path / f"lake-{number}")
-        # Two that write into one store, where they do; none while sources are taken in.
-        workers = {"ingest": 0, "spectrograms": 2, "features": 2}.get(stage, 1)
+        # Two that write into one store, where they do; none before the first unit of work, and pages are none.
+        workers = {"ingest": 0, "spectrograms": 2, "features": 2, "evaluate": 0, "report": 0}.get(stage, 1)
         embedded = name == "features, last shard written"
         kill_at(moment, archive, lake, tmp_path / "log", workers=workers, embedded=embedded)
         if lake in moment:
