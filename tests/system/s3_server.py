@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import botocore.exceptions
 import botocore.session
@@ -211,6 +212,7 @@ class S3Proxy:
 
     Attributes:
         url: where it listens.
+        delay_s: how long every answer takes beside what the server needs, as from a store that is far.
         heads: the heads of all requests.
         gets: GET requests that were passed on, and `read_bytes`: the bytes of their answers' bodies, both by path.
         spoiled: how many requests were answered with `slow_down`, and how many answers `cut`.
@@ -218,6 +220,7 @@ class S3Proxy:
 
     def __init__(self, server: S3Server) -> None:
         self.server = server
+        self.delay_s = 0.0
         self.shares = (0.0, 0.0)
         self.random = random.Random(0)
         self.gets: Counter[str] = Counter()
@@ -244,6 +247,11 @@ class S3Proxy:
             loop.call_soon_threadsafe(loop.stop)
             thread.join(10)
 
+    @property
+    def requests(self) -> list[tuple[str, str]]:
+        """What every request was (GET, HEAD, PUT, LIST or DELETE), and the path or prefix that it was about."""
+        return [_kind_of(*head.split(" ")[:2]) for head in self.heads]
+
     @contextmanager
     def spoiling(self, *, slow_down: float = 0.0, cut: float = 0.0, seed: int = 0) -> Iterator[None]:
         self.shares, self.random = (slow_down, cut), random.Random(seed)
@@ -269,6 +277,7 @@ class S3Proxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
         body = await reader.readexactly(int(length[1])) if length else b""
+        await asyncio.sleep(self.delay_s)
         drawn = self.random.random()
         if drawn < self.shares[0]:
             self.spoiled["slow_down"] += 1
@@ -299,3 +308,11 @@ class S3Proxy:
             return await reader.read()
         finally:
             writer.close()
+
+
+def _kind_of(method: str, target: str) -> tuple[str, str]:
+    url = urlsplit(target)
+    query = parse_qs(url.query, keep_blank_values=True)
+    if method == "GET" and "list-type" in query:
+        return "LIST", f"{unquote(url.path).rstrip('/')}/{query.get('prefix', [''])[0]}"
+    return ("DELETE" if method == "POST" and "delete" in query else method), unquote(url.path)
