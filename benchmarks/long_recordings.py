@@ -35,7 +35,7 @@ import soundfile
 from rich.console import Console
 from rich.table import Table
 
-from humwatch.storage.arrays import read_rows
+from humwatch.storage.arrays import open_array, read_rows
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.settings import Settings
@@ -135,7 +135,8 @@ def _is_equal(run: Run, index: int) -> bool:
     catalog = run.catalog()
     row = catalog.recordings[catalog.recordings["clip_start_s"] == index * CLIP_S].iloc[0]
     path = catalog.parts[row["part_id"]].store("spectrograms", run.spectrogram_key).zarr_path
-    found = read_rows(run.lake, path, ARRAY, range(row["row"], row["row"] + 1))[0][:, : int(row["n_frames"])]
+    array = open_array(run.lake, path, ARRAY)
+    found = read_rows(run.lake, array, range(row["row"], row["row"] + 1))[0][:, : int(row["n_frames"])]
     settings = run.settings.spectrogram
     signal = (Sound().clip(index)[:, 0] * np.float32(2**-15)).astype(np.float32)
     expected = LogMel(settings)(resample(signal, RATE_HZ, settings.sample_rate_hz))

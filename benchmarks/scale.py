@@ -269,7 +269,7 @@ def _old_part(lake: Lake, key: str, kind: str, night: date, machines: int) -> No
     }  # fmt: skip
     health = [{"recording_id": row["recording_id"], **facts} for row in rows]
     create_table(lake, part.health_path(key), pa.Table.from_pylist(health, schema=HEALTH))
-    part.store("spectrograms", key).mark(lake, Mark(part=part.part_id, recordings=len(rows), key=key))
+    part.store("spectrograms", key).mark(lake, Mark(part=part.part_id, recordings=len(rows), key=key), [])
 
 
 def look_at(lake_uri: str, night: date) -> None:

@@ -9,7 +9,6 @@ Where do I go to ...
     read and write tables (recordings, health, scores)         tables.py
     know what one ingest brought, and what is complete         parts.py
     write spectrograms and features, a whole shard at a time   arrays.py
-    keep Zarr arrays on any store                              zarr_stores.py
     keep models, their passports and what the gate said        models.py
     know what the small JSON objects say                       records.py
     keep labels given after the fact, and what was done        label_imports.py, alarm_actions.py

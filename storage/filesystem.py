@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -14,6 +14,7 @@ import botocore.session
 import fsspec.config
 from botocore.parsers import ResponseParserError
 from fsspec import AbstractFileSystem, get_filesystem_class
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from humwatch.storage.errors import (
@@ -38,6 +39,8 @@ _S3_CONFIG = {
     "read_timeout": 20,
 }
 _S3_BODY_ATTEMPTS = 3
+# s3fs asks for the size of an object before it reads it, unless it may not read its pieces side by side.
+_S3_PIECES_AT_ONCE = 1
 _S3_OWN_CREDENTIALS = frozenset({"anon", "key", "token", "profile"})  # of FSSPEC_S3_...
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
@@ -103,13 +106,60 @@ def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem
     if cls.async_impl:
         options["asynchronous"] = asynchronous
     if protocol in _S3_PROTOCOLS:
-        options["config_kwargs"] = _S3_CONFIG
+        options |= {"config_kwargs": _S3_CONFIG, "max_concurrency": _S3_PIECES_AT_ONCE}
         if _is_anonymous():
             options["anon"] = True
     fs = cls(**{**options, **cls._get_kwargs_from_urls(uri)})
     if protocol in _S3_PROTOCOLS:
         fs.retries = _S3_BODY_ATTEMPTS
     return fs, cls._strip_protocol(uri)
+
+
+def is_local(fs: AbstractFileSystem) -> bool:
+    """Whether it is a disk of this machine, or mounted on it."""
+    return isinstance(fs, LocalFileSystem)
+
+
+def is_object(fs: AbstractFileSystem, path: str) -> bool:
+    """Whether there is an object (not a prefix); on S3 one request, where s3fs asks twice for what is not there.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        OSError: the store cannot be asked; fsspec's `isfile` would say no.
+    """
+    if _is_s3(fs):
+        fs.metadata(path)
+        return True
+    return bool(fs.info(path)["type"] == "file")
+
+
+def objects_below(fs: AbstractFileSystem, root: str, folder: str) -> dict[str, dict[str, Any]]:
+    """Return what fsspec knows of every object below `root`/`folder`, by path; on S3 one request for a thousand.
+
+    Raises:
+        FileNotFoundError: there is none (or nothing is returned, as the store likes).
+        OSError: the store cannot be asked.
+    """
+    if _is_s3(fs) and folder:
+        # Below a folder that is named as such, s3fs asks twice more when it finds none.
+        found: dict[str, dict[str, Any]] = fs.find(root, prefix=f"{folder}/", detail=True)
+    else:
+        found = fs.find(f"{root}/{folder}", detail=True)
+    return found
+
+
+def remove_objects(fs: AbstractFileSystem, paths: Sequence[str]) -> None:
+    """Remove objects that may be absent; on S3 one request for a thousand."""
+    if _is_s3(fs):
+        fs.rm(list(paths))
+        return
+    for path in paths:
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+
+def _is_s3(fs: AbstractFileSystem) -> bool:
+    return "s3" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 def _is_anonymous() -> bool:

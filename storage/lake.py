@@ -6,19 +6,23 @@ import errno
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from fsspec.implementations.local import LocalFileSystem
+from typing import Any, TypeVar
 
 from humwatch.storage.errors import LakeTooNew, SourceNotFound
-from humwatch.storage.filesystem import open_fs, s3_code, translated_errors
-
-if TYPE_CHECKING:
-    from zarr.abc.store import Store
+from humwatch.storage.filesystem import (
+    is_local,
+    is_object,
+    objects_below,
+    open_fs,
+    remove_objects,
+    s3_code,
+    translated_errors,
+)
+from humwatch.storage.remembered import Remembered
 
 FORMAT_VERSION = 1
 # Requests under way at once: a remote store answers many as fast as one.
@@ -29,22 +33,27 @@ R = TypeVar("R")
 
 
 def map_concurrently(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Return `function(item)` for every item, in order; for many small reads, whose waits then overlap."""
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        return list(threads.map(function, items))
+    """Return `function(item)` for every item, in order; for many small reads or writes, whose waits then overlap."""
+    every = list(items)
+    if len(every) < 2:
+        return [function(item) for item in every]
+    with ThreadPoolExecutor(min(_AT_ONCE, len(every))) as threads:
+        return list(threads.map(function, every))
 
 
 class Lake:
     """Objects below one root, named by paths relative to it (`reports/index.html`).
 
-    A write is seen whole or not at all. Cheap to make and to pickle by its URI; safe to use from several threads.
+    A write is seen whole or not at all. Cheap to make and to pickle by its URI; safe to use from several threads. Made
+    for one run or one unit of work: what never changes, it asks a store that is far for once.
     """
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/")
         self._fs, root = open_fs(self.uri)
         self._root = root.rstrip("/")
-        self.is_local = isinstance(self._fs, LocalFileSystem)
+        self.is_local = is_local(self._fs)
+        self._fixed, self._there = Remembered(), set[str]()
 
     @classmethod
     def open(cls, uri: str) -> Lake:
@@ -54,12 +63,12 @@ class Lake:
             LakeTooNew: a newer Humwatch wrote it.
             SourceForbidden, SourceNotFound, StorageUnavailable: the root cannot be read or written.
         """
-        lake = cls(uri)
+        lake, begun = cls(uri), {"format_version": FORMAT_VERSION}
         try:
             begun = lake.read_json("lake.json")
         except SourceNotFound:
-            lake.create("lake.json", json.dumps({"format_version": FORMAT_VERSION}).encode())
-            begun = lake.read_json("lake.json")
+            if not lake.create("lake.json", json.dumps(begun).encode()):
+                begun = lake.read_json("lake.json")
         version = begun["format_version"]
         if version > FORMAT_VERSION:
             raise LakeTooNew(
@@ -74,11 +83,40 @@ class Lake:
         """Return the full URI of an object."""
         return f"{self.uri}/{path}"
 
-    def read(self, path: str) -> bytes:
-        """Return an object's bytes; `SourceNotFound` when it is not there."""
+    def read(self, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Return an object's bytes, or those from `start` to `end`; `SourceNotFound` when it is not there."""
         with translated_errors(self.uri_of(path)):
-            data: bytes = self._fs.cat_file(self._full(path))
+            data: bytes = self._fs.cat_file(self._full(path), start=start, end=end)
             return data
+
+    def read_fixed(self, path: str) -> bytes:
+        """`read` an object that is created once and never changed, from a store that is far but once.
+
+        Not for what can be written anew, or is deleted and made again with other contents while a run lasts.
+        """
+        if self.is_local:
+            return self.read(path)
+        data = self._fixed.get(path)
+        if data is None:
+            data = self.read(path)
+            self._fixed.put(path, data)
+        return data
+
+    def create_fixed(self, path: str, data: bytes) -> bool:
+        """`create` an object that is never changed; `read_fixed` need not ask for it then."""
+        created = self.create(path, data)
+        if created and not self.is_local:
+            self._fixed.put(path, data)
+        return created
+
+    def has_fixed(self, path: str) -> bool:
+        """Whether an object is there that is created once and never changed; a far store is asked until it is."""
+        if path in self._there:
+            return True
+        there = self.exists(path)
+        if there and not self.is_local:
+            self._there.add(path)
+        return there
 
     def read_json(self, path: str) -> Any:
         """Return an object parsed as JSON."""
@@ -119,8 +157,7 @@ class Lake:
         """Whether an object (not a prefix) is there."""
         with translated_errors(self.uri_of(path)):
             try:
-                # Not fsspec's `isfile`, which says no when the store cannot be asked. On S3 this is a HEAD.
-                return bool(self._fs.info(self._full(path))["type"] == "file")
+                return is_object(self._fs, self._full(path))
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
@@ -137,7 +174,7 @@ class Lake:
         """Return the paths of all objects below `prefix` that end in `suffix`, sorted; none when there are none."""
         with translated_errors(self.uri_of(prefix)):
             try:
-                entries = self._fs.find(self._full(prefix), detail=True)
+                entries = objects_below(self._fs, self._root, prefix)
             except FileNotFoundError:
                 return []
         skip = len(self._root) + 1
@@ -154,14 +191,17 @@ class Lake:
             with suppress(FileNotFoundError):
                 self._fs.rm(self._full(path), recursive=True)
 
-    def zarr_store(self, path: str) -> Store:
-        """Return the Zarr store rooted at `path`."""
-        # Not above: zarr takes a third of a second to import, and a look into a lake does without.
-        from humwatch.storage.zarr_stores import local_store, remote_store  # noqa: PLC0415
-
+    def delete_objects(self, paths: Sequence[str]) -> None:
+        """Delete objects whose names are known, in as few requests as the store allows; absent ones do not matter."""
         if self.is_local:
-            return local_store(self._full(path))
-        return remote_store(self.uri_of(path))
+            for path in paths:
+                self.delete(path)
+            for folder in {Path(self._full(path)).parent for path in paths}:
+                with suppress(OSError):  # others are writing there, or it is gone
+                    folder.rmdir()
+            return
+        with translated_errors(self.uri):
+            remove_objects(self._fs, [self._full(path) for path in paths])
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"

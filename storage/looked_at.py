@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NoReturn
 
 from humwatch.storage.lake import Lake
@@ -30,6 +31,6 @@ class LakeLookedAt(Lake):
         """End the look."""
         raise SomethingToDo
 
-    def zarr_store(self, path: str) -> NoReturn:  # noqa: ARG002
-        """End the look: arrays are read and written by work alone."""
+    def delete_objects(self, paths: Sequence[str]) -> NoReturn:  # noqa: ARG002
+        """End the look."""
         raise SomethingToDo

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -17,6 +18,9 @@ from humwatch.storage.lake import Lake
 from humwatch.storage.naming import component_text, digest, path_component
 from humwatch.storage.records import Mark, read_record
 from humwatch.storage.tables import RECORDINGS, create_table, read_table
+
+if TYPE_CHECKING:
+    from humwatch.storage.arrays import StoredArray
 
 
 @dataclass(frozen=True, order=True)
@@ -78,10 +82,10 @@ class PartStore:
         """Return the receipts that are there, in the order of their blocks."""
         return lake.list(self._receipts, ".parquet")
 
-    def mark(self, lake: Lake, mark: Mark) -> bool:
-        """Mark the store complete and drop its receipts; False when another writer was first."""
+    def mark(self, lake: Lake, mark: Mark, blocks: Iterable[range]) -> bool:
+        """Mark the store complete and drop the receipts of its blocks; False when another writer was first."""
         first = lake.create(self.mark_path, mark.encode())
-        lake.delete(self._receipts)
+        lake.delete_objects([self.receipt_path(rows.start) for rows in blocks])
         return first
 
     def read_mark(self, lake: Lake) -> Mark:
@@ -95,6 +99,20 @@ class PartStore:
             return read_record(lake, self.mark_path, Mark)
         except SourceNotFound as error:
             raise NotComplete(f"{lake.uri_of(self.zarr_path)} is not complete: it has no mark") from error
+
+    def complete_array(self, lake: Lake, name: str) -> StoredArray:
+        """Return the array of a complete store.
+
+        Raises:
+            NotComplete, LakeDamaged: as `read_mark`.
+        """
+        # Not above: zarr takes a third of a second to import, and a look into a lake does without.
+        from humwatch.storage.arrays import StoredArray, open_array  # noqa: PLC0415
+
+        metadata = self.read_mark(lake).array
+        if metadata is None:
+            return open_array(lake, self.zarr_path, name)
+        return StoredArray(self.zarr_path, name, metadata)
 
     @property
     def _receipts(self) -> str:

@@ -33,11 +33,17 @@ class Record(BaseModel):
 
 
 class Mark(Record):
-    """That a store of a part is complete, and what it was made from."""
+    """That a store of a part is complete, and what it was made from.
+
+    Attributes:
+        part, recordings, key: what it is of.
+        array: the Zarr metadata of its array, so that one request is enough to read it; None in older marks.
+    """
 
     part: str
     recordings: int
     key: str
+    array: dict[str, Any] | None = None
 
 
 class Pointer(Record):

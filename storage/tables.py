@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from humwatch.storage.lake import Lake
+from humwatch.storage.lake import Lake, map_concurrently
 
 # Arrow's own allocator keeps what tables took at their largest.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -156,16 +156,22 @@ def encode(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
+def decode(data: bytes, schema: pa.Schema | None = None) -> pa.Table:
+    """Return a table from Parquet bytes, with the columns of `schema` or all."""
+    return pq.read_table(pa.BufferReader(data), schema=schema, partitioning=None)
+
+
 def create_table(lake: Lake, path: str, table: pa.Table) -> bool:
-    """Write a table unless `path` is there already; return whether this call made it."""
-    return lake.create(path, encode(table))
+    """Write a table, which is never changed, unless `path` is there already; return whether this call made it."""
+    return lake.create_fixed(path, encode(table))
 
 
-def read_table(lake: Lake, path: str, schema: pa.Schema) -> pa.Table:
-    """Read one table."""
-    return pq.read_table(pa.BufferReader(lake.read(path)), schema=schema, partitioning=None)
+def read_table(lake: Lake, path: str, schema: pa.Schema | None = None) -> pa.Table:
+    """Read one table, with the columns of `schema` or all; not a receipt, which may be deleted and made anew."""
+    return decode(lake.read_fixed(path), schema)
 
 
 def read_tables(lake: Lake, paths: Iterable[str], schema: pa.Schema) -> pa.Table:
     """Read tables of one schema into one; an empty table when there are none."""
-    return pa.concat_tables([schema.empty_table(), *(read_table(lake, path, schema) for path in paths)])
+    tables = map_concurrently(lambda path: read_table(lake, path, schema), paths)
+    return pa.concat_tables([schema.empty_table(), *tables])

@@ -18,7 +18,7 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from humwatch.storage.errors import SourceEmpty, SourceForbidden, SourceNotFound, SourceUnreadable, TerminalError
 from humwatch.storage.filesystem import open_fs, source_errors
-from humwatch.storage.lake import Lake
+from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources.index import indexed
 from humwatch.storage.sources.member import (
@@ -100,7 +100,7 @@ def list_members(source: str, extensions: Collection[str], max_member_bytes: int
     if not found.members:
         known = ", ".join(f".{extension}" for extension in extensions)
         raise SourceEmpty(f"{source}: holds no recordings ({known}), but {_told(ignored) or 'nothing at all'}")
-    beside = [] if root.info["type"] == "directory" else list(_manifests_beside(root))
+    beside = [] if root.info["type"] == "directory" else _manifests_beside(root)
     members = sorted(found.members, key=lambda member: (member.source_uri, member.member))
     manifests = sorted([*found.manifests, *beside], key=lambda manifest: manifest.uri)
     return Listing(tuple(number_repeats(members)), tuple(manifests), tuple(errors), ignored)
@@ -258,20 +258,24 @@ def _described_archive(path: str) -> str:
     return archive if archive_suffix(archive) else ""
 
 
-def _manifests_beside(root: _File) -> Iterator[ManifestFile]:
+def _manifests_beside(root: _File) -> list[ManifestFile]:
     if isinstance(root.fs, HTTPFileSystem):
-        return
+        return []
     folder = root.fs_path.rpartition("/")[0]
-    for name in _manifest_names(root, folder):
-        fs_path = f"{folder}/{name}"
+
+    def read(name: str) -> ManifestFile | None:
         try:
-            yield _beside(_File(root.fs, fs_path, name, {}))
+            return _beside(_File(root.fs, f"{folder}/{name}", name, {}))
         except SourceNotFound:
-            continue
+            return None
         except SourceForbidden:
             # S3 answers 403 for an object that is not there to those who may not list the bucket.
             if not isinstance(root.fs, AsyncFileSystem):
                 raise
+            return None
+
+    found = map_concurrently(read, _manifest_names(root, folder))
+    return [manifest for manifest in found if manifest is not None]
 
 
 def _manifest_names(root: _File, folder: str) -> Iterable[str]:

@@ -88,7 +88,8 @@ def _opened(uri: str, member: Member, read_ahead_bytes: int) -> tuple[Member, IO
     first = BLOCKSIZE if in_tar(place) else bytes_of_local_header(_head(span, place))
     if place.compression == "none":
         return member, _buffered(_Window(span, first, place.size_bytes))
-    return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place))
+    step_bytes = min(max(read_ahead_bytes, _HEADER_BYTES), _PACKED_STEP_BYTES)
+    return member, _buffered(_Unpacked(_Window(span, first, span.size - first), place, step_bytes))
 
 
 def _filled(span: ReadAheadCache, place: Member) -> IO[bytes] | ReadProblem:
@@ -147,13 +148,15 @@ class _Window(Seekable):
 class _Unpacked(Seekable):
     """A packed member of a zip, unpacked as it is read; a checksum that does not hold shows at its end.
 
+    It is fetched `step_bytes` at a time: no more for a header than what came with the member's own.
+
     Raises:
         Damaged: from reading, the bytes are damaged.
     """
 
-    def __init__(self, packed: _Window, member: Member) -> None:
+    def __init__(self, packed: _Window, member: Member, step_bytes: int) -> None:
         super().__init__(member.size_bytes)
-        self._packed, self._member = packed, member
+        self._packed, self._member, self._step_bytes = packed, member, step_bytes
         self._restart()
 
     def _restart(self) -> None:
@@ -174,7 +177,7 @@ class _Unpacked(Seekable):
 
     def _unpack_more(self) -> None:
         needs_input = self._decompressor.needs_input
-        packed = self._packed.read(_PACKED_STEP_BYTES) if needs_input else b""
+        packed = self._packed.read(self._step_bytes) if needs_input else b""
         with unpacking():
             self._rest = self._decompressor.decompress(packed, _UNPACKED_STEP_BYTES)
         if not self._rest and (self._decompressor.eof or (needs_input and not packed)):

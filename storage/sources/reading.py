@@ -1,4 +1,7 @@
-"""Reading members: neighbours in an archive come in one ranged request, each is unpacked and checked on its own."""
+"""Reading members: neighbours in an archive come in one ranged request, each is unpacked and checked on its own.
+
+Files that are no members of an archive are fetched many at once from a store that is far: each is a request.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from tarfile import BLOCKSIZE
 from fsspec import AbstractFileSystem
 
 from humwatch.storage.errors import SourceNotFound, SourceUnreadable
-from humwatch.storage.filesystem import open_fs, source_errors
+from humwatch.storage.filesystem import is_local, open_fs, source_errors
+from humwatch.storage.lake import map_concurrently
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.sources.listing import list_again
 from humwatch.storage.sources.member import Member, ReadProblem, archive_suffix, is_stream
@@ -44,7 +48,8 @@ class _Span:
 def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
     """Yield every member with its unpacked bytes, in the order given.
 
-    Best given in the order of a listing: consecutive members of one archive are fetched together. Members of a
+    Best given in the order of a listing: consecutive members of one archive are fetched together, and so are
+    consecutive files. Members of a
     compressed tar cost one pass from the archive's start to the last of them, in each call. At most `MAX_READ_BYTES`
     of packed bytes are held at a time, or one larger member; for a compressed tar also what comes before its turn.
 
@@ -55,15 +60,25 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
         SourceUnreadable: a server serves no byte ranges.
         PackageMissing: a member is packed in a way that takes an extra.
     """
-    for _, run in groupby(members, key=lambda member: (member.source_uri, is_stream(member.compression))):
+    for _, run in groupby(members, key=_fetched_with):
         for readable, same in groupby(run, key=lambda member: member.problem is None):
             group = list(same)
             if not readable:
                 yield from ((member, listed_problem(member)) for member in group)
                 continue
+            if group[0].byte_start is None and not is_stream(group[0].compression):
+                for batch in _batches(group):
+                    yield from _read_files(batch, max_member_bytes)
+                continue
             batches = [group] if is_stream(group[0].compression) else _batches(group)
             for batch in batches:
                 yield from _while_there(batch, max_member_bytes)
+
+
+def _fetched_with(member: Member) -> tuple[str, bool]:
+    """Return what members that are fetched together have in common: their archive, or that they are in none."""
+    streamed = is_stream(member.compression)
+    return "" if member.byte_start is None and not streamed else member.source_uri, streamed
 
 
 def _while_there(batch: list[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
@@ -107,12 +122,6 @@ def _batches(members: Sequence[Member]) -> Iterator[list[Member]]:
 def _read_batch(members: Sequence[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
     uri = members[0].source_uri
     fs, path = open_fs(uri)
-    if members[0].byte_start is None:
-        for member in members:
-            with source_errors(uri):
-                data = fs.cat_file(path)
-            yield member, _plain(data, member, max_member_bytes)
-        return
     pieces = _fetch_all(fs, path, uri, members)
     unseen = [member for member in members if not is_named(pieces[member], member)]
     places = places_now(unseen, max_member_bytes) if unseen else {}
@@ -199,7 +208,21 @@ def _unpack(data: memoryview, member: Member, max_member_bytes: int) -> bytes | 
     return unzip(data, member, max_member_bytes)
 
 
-def _plain(data: bytes, member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+def _read_files(members: Sequence[Member], max_member_bytes: int) -> Iterator[tuple[Member, bytes | ReadProblem]]:
+    """Yield files that are in no archive: one after the other from a disk, where nothing is gained by holding more."""
+    if is_local(open_fs(members[0].source_uri)[0]):
+        yield from ((member, _read_file(member, max_member_bytes)) for member in members)
+        return
+    yield from zip(members, map_concurrently(lambda one: _read_file(one, max_member_bytes), members), strict=True)
+
+
+def _read_file(member: Member, max_member_bytes: int) -> bytes | ReadProblem:
+    fs, path = open_fs(member.source_uri)
+    try:
+        with source_errors(member.source_uri):
+            data: bytes = fs.cat_file(path)
+    except SourceNotFound as error:
+        return ReadProblem(Reason.SOURCE_GONE, str(error))
     if len(data) > max_member_bytes:
         return ReadProblem(Reason.TOO_LARGE, f"has {len(data)} bytes by now")
     return checked(data, member)

@@ -12,7 +12,7 @@ from humwatch.storage.errors import ModelIncompatible
 from humwatch.storage.lake import Lake
 from humwatch.storage.models import Machine, StoredModel, get_model, put_model, set_current
 from humwatch.storage.records import Passport
-from humwatch.tasks.features.gather import gather
+from humwatch.tasks.features.gather import gather_each
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.training import FitUnit
 
@@ -39,10 +39,7 @@ def fit_version(lake: Lake, unit: FitUnit) -> None:
     from humwatch.tasks.detectors.machine_model import fit_machine_model  # noqa: PLC0415 - as above
     from humwatch.tasks.detectors.serialization import dumps  # noqa: PLC0415 - as above
 
-    windows = [
-        gather(lake, unit.parts, unit.training, representation, unit.embedding)
-        for representation in parse(unit.variant.backbone)
-    ]
+    windows = gather_each(lake, unit.parts, unit.training, parse(unit.variant.backbone), unit.embedding)
     clips = list(zip(unit.training["path"], unit.training["clip_start_s"].fillna(0.0), strict=True))
     folds = make_folds(list(unit.training["batch"]), unit.fit.calibration_folds, unit.variant.seed, clips)
     fitted = fit_machine_model(unit.variant.detector, windows, unit.fit, unit.variant.seed, folds)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from humwatch.storage.lake import map_concurrently
-from humwatch.storage.models import current_versions, roll_back, set_current
+from humwatch.storage.models import Machine, current_versions, roll_back, set_current
 from humwatch.storage.records import Gate
 from humwatch.tasks.detectors.fit import fit_unit
 from humwatch.tasks.execution.stage import run_on_workers, stage
@@ -38,9 +39,17 @@ def fit_models(run: Run) -> FitSummary:
     units = list(expected_models(run))
     fitted = present(run.lake, [unit.mark_path for unit in units])
     known = [unit for unit, done in zip(units, fitted, strict=True) if done]
-    map_concurrently(lambda unit: set_current(run.lake, unit.key, unit.machine, unit.version), known)
+    machines: dict[str, list[Machine]] = defaultdict(list)
+    for unit in known:
+        machines[unit.key].append(unit.machine)
+    current = {key: run.current_versions(key, of_key) for key, of_key in machines.items()}
+    other = [unit for unit in known if unit.version != current[unit.key].get(unit.machine)]
+    map_concurrently(lambda unit: set_current(run.lake, unit.key, unit.machine, unit.version), other)
     unfitted = [unit for unit, done in zip(units, fitted, strict=True) if not done]
-    return FitSummary(sum(1 for _ in run_on_workers("fit", fit_unit, unfitted, len(unfitted), in_flight)))
+    n_fitted = sum(1 for _ in run_on_workers("fit", fit_unit, unfitted, len(unfitted), in_flight))
+    if first or other or unfitted:
+        run.forget_models()
+    return FitSummary(n_fitted)
 
 
 @stage("retrain")
@@ -54,6 +63,7 @@ def retrain_models(run: Run) -> list[Gate]:
     units = list(plan_retraining(run))
     in_flight = run.settings.dask.blocks_in_flight
     outcomes = list(run_on_workers("retrain", retrain_unit, units, len(units), in_flight))
+    run.forget_models()
     return sorted(outcomes, key=lambda outcome: (outcome.machine, outcome.backbone, outcome.detector))
 
 
@@ -82,6 +92,7 @@ def roll_back_models(run: Run) -> RollbackSummary:
                 rolled_back.append(machine.label)
             else:
                 unchanged[machine.label] = "its model is its first: there is no previous one"
+    run.forget_models()
     return RollbackSummary(
         sorted(rolled_back), {label: reason for label, reason in sorted(unchanged.items()) if label not in rolled_back}
     )

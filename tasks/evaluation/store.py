@@ -8,10 +8,9 @@ from itertools import product
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from humwatch.storage.lake import Lake
-from humwatch.storage.tables import SCORES, encode, read_tables
+from humwatch.storage.lake import Lake, map_concurrently
+from humwatch.storage.tables import SCORES, create_table, read_table, read_tables
 from humwatch.tasks.evaluation import auc_table, calibration_table, comparisons_table, published, summary_table
 from humwatch.tasks.plan.evaluations import assigned, expected_evaluation, table_path
 from humwatch.tasks.plan.presence import missing
@@ -63,20 +62,26 @@ def evaluate(run: Run) -> str:
             published=published.published_table(auc),
             summary=summary_table.summary_table(auc),
         )
-        for name in _COLUMNS:
+        *first, last = _COLUMNS
+
+        def keep(name: str) -> None:
             table = pa.Table.from_pandas(getattr(made, name), preserve_index=False)
-            lake.create(table_path(expected.evaluation_id, name), encode(table))
+            create_table(lake, table_path(expected.evaluation_id, name), table)
+
+        map_concurrently(keep, first)
+        keep(last)
     return expected.evaluation_id
 
 
 def read_evaluation(lake: Lake, evaluation_id: str) -> Evaluation:
     """Return a kept evaluation."""
-    return Evaluation(**{name: read_evaluated(lake, evaluation_id, name) for name in _COLUMNS})
+    tables = map_concurrently(lambda name: read_evaluated(lake, evaluation_id, name), _COLUMNS)
+    return Evaluation(**dict(zip(_COLUMNS, tables, strict=True)))
 
 
 def read_evaluated(lake: Lake, evaluation_id: str, name: str) -> pd.DataFrame:
     """Return one table of a kept evaluation, such as `auc`: those of earlier versions have not all of them."""
-    table: pd.DataFrame = pq.read_table(pa.BufferReader(lake.read(table_path(evaluation_id, name)))).to_pandas()
+    table: pd.DataFrame = read_table(lake, table_path(evaluation_id, name)).to_pandas()
     return table
 
 

@@ -100,7 +100,7 @@ def _spectrogram(catalog: Catalog, places: pd.DataFrame, recording_id: str, run:
     place: dict[Any, Any] = places.loc[recording_id].to_dict()
     store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     row = place["row"]
-    values: Decibels = read_rows(run.lake, store.zarr_path, ARRAY, range(row, row + 1))[0]
+    values: Decibels = read_rows(run.lake, store.complete_array(run.lake, ARRAY), range(row, row + 1))[0]
     return values[:, : read_n_frames(run.lake, store.zarr_path)[row]]
 
 

@@ -9,35 +9,47 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from humwatch.storage.arrays import ArraySchema, create_store, finish_store, read_rows, shape_of, write_block
-from humwatch.storage.lake import Lake
+from humwatch.storage.arrays import (
+    ArraySchema,
+    StoredArray,
+    create_store,
+    finish_store,
+    read_rows,
+    write_block,
+)
+from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import Part
 from humwatch.storage.records import Mark
-from humwatch.storage.tables import create_table
+from humwatch.storage.tables import encode
 from humwatch.tasks.execution.worker import count_bytes
 from humwatch.tasks.features.channels import channels_apart, channels_together
 from humwatch.tasks.plan.keys import EmbeddingSettings, spectrogram_key
 from humwatch.tasks.plan.representations import Representation
 from humwatch.tasks.settings import StoreSettings
 from humwatch.tasks.spectrograms.spectrogram_blocks import ARRAY as SPECTROGRAM_ARRAY
-from humwatch.tasks.spectrograms.spectrogram_blocks import read_extents
+from humwatch.tasks.spectrograms.spectrogram_blocks import Extents, read_extents
 
 if TYPE_CHECKING:
     from humwatch.tasks.features.embed import Embedder
 
 ARRAY = "features"
 # An empty table: the receipt of a block says only that its shard is written.
-_RECEIPT = pa.table({"recording_id": pa.array([], pa.string())})
+_RECEIPT = encode(pa.table({"recording_id": pa.array([], pa.string())}))
 
 
 @dataclass(frozen=True)
 class FeatureBlock:
-    """What a worker needs to fill one block of one or several representations."""
+    """What a worker needs to fill one block of one or several representations.
+
+    `extents` are those of its rows; the `arrays` of the representations are as begun.
+    """
 
     lake_uri: str
     part: Part
     rows: range
+    extents: Extents
     representations: tuple[Representation, ...]
+    arrays: tuple[StoredArray, ...]
     settings: EmbeddingSettings
 
     def __str__(self) -> str:
@@ -76,10 +88,11 @@ def begin_store(
     settings: EmbeddingSettings,
     layout: StoreSettings,
     feature_size: int,
-) -> None:
+) -> StoredArray:
     """Write the schema of a part's features: (recording, window, feature), NaN where a recording has no such window.
 
-    The windows of one channel come after those of the other; at recording level each channel has one vector.
+    Returns it as it is in the lake. The windows of one channel come after those of the other; at recording level each
+    channel has one vector.
     """
     extents = read_extents(lake, part, settings.spectrogram)
     vectors = extents.channels
@@ -98,43 +111,46 @@ def begin_store(
     key = settings.key(representation)
     coordinates = {name: table[name].to_pylist() for name in ("recording_id", "machine_id")}
     attributes = {"representation": str(representation), **settings.images.model_dump()}
-    create_store(lake, part.store("features", key).zarr_path, schema, coordinates, attributes)
+    return create_store(lake, part.store("features", key).zarr_path, schema, coordinates, attributes)
 
 
 def fill_block(block: FeatureBlock) -> int:
     """Embed a block's windows, write its shards, then its receipts; return how many windows there were."""
     lake, settings = Lake(block.lake_uri), block.settings
-    spectrograms = block.part.store("spectrograms", spectrogram_key(settings.spectrogram)).zarr_path
-    rows = slice(block.rows.start, block.rows.stop)
-    extents = read_extents(lake, block.part, settings.spectrogram)
-    n_frames, channels = extents.n_frames[rows], extents.channels[rows]
-    values = read_rows(lake, spectrograms, SPECTROGRAM_ARRAY, block.rows)
+    spectrograms = block.part.store("spectrograms", spectrogram_key(settings.spectrogram))
+    n_frames, channels = block.extents.n_frames, block.extents.channels
+    values = read_rows(lake, spectrograms.complete_array(lake, SPECTROGRAM_ARRAY), block.rows)
     count_bytes(values.nbytes)
     of_channels = embedder(block.representations, settings).embed(
         channels_apart(values, n_frames, channels), np.repeat(n_frames, channels)
     )
-    for representation, of_each in of_channels.items():
-        features = channels_together(of_each, channels)
-        store = block.part.store("features", settings.key(representation))
+
+    def keep(item: tuple[Representation, StoredArray]) -> None:
+        representation, array = item
+        features = channels_together(of_channels[representation], channels)
         if features.shape[1]:
-            _, windows, size = shape_of(lake, store.zarr_path, ARRAY)
+            _, windows, size = array.shape
             padded = np.full((len(block.rows), windows, size), np.nan, dtype=np.float32)
             padded[:, : features.shape[1]] = features
-            write_block(lake, store.zarr_path, ARRAY, block.rows, padded)
-        create_table(lake, store.receipt_path(block.rows.start), _RECEIPT)
+            write_block(lake, array, block.rows, padded)
+        receipt = block.part.store("features", settings.key(representation)).receipt_path(block.rows.start)
+        lake.create(receipt, _RECEIPT)
+
+    map_concurrently(keep, zip(block.representations, block.arrays, strict=True))
     return sum(settings.images.n_windows(int(count)) for count in np.repeat(n_frames, channels))
 
 
 def finish_part(
-    lake: Lake, part: Part, table: pa.Table, representation: Representation, settings: EmbeddingSettings
+    lake: Lake, part: Part, representation: Representation, settings: EmbeddingSettings, array: StoredArray
 ) -> bool:
     """Finish a representation's store of a part and mark it; False when another writer did."""
     key = settings.key(representation)
     store = part.store("features", key)
-    *_, feature_size = shape_of(lake, store.zarr_path, ARRAY)
+    recordings, _, feature_size = array.shape
     n_frames = read_extents(lake, part, settings.spectrogram).n_frames
-    finish_store(lake, store.zarr_path, ARRAY, n_frames, feature_size)
-    return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
+    finished = finish_store(lake, array, n_frames, feature_size)
+    mark = Mark(part=part.part_id, recordings=recordings, key=key, array=dict(finished.metadata))
+    return store.mark(lake, mark, array.blocks)
 
 
 @functools.lru_cache(maxsize=1)

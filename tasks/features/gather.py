@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from humwatch.storage.arrays import read_rows, shape_of
-from humwatch.storage.lake import Lake
+from humwatch.storage.arrays import read_rows
+from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import Part
 from humwatch.tasks.execution.worker import count_bytes
 from humwatch.tasks.features.feature_blocks import ARRAY
@@ -35,10 +35,24 @@ def gather_in_pieces(
     """
     for start in range(0, len(places), _READ_TOGETHER):
         piece = slice(start, start + _READ_TOGETHER)
-        yield (
-            piece,
-            [gather(lake, parts, places.iloc[piece], representation, settings) for representation in representations],
-        )
+        yield piece, gather_each(lake, parts, places.iloc[piece], representations, settings)
+
+
+def gather_each(
+    lake: Lake,
+    parts: Mapping[str, Part],
+    places: pd.DataFrame,
+    representations: Sequence[Representation],
+    settings: EmbeddingSettings,
+) -> list[np.ndarray]:
+    """Return what `gather` does of every representation; they are read at once.
+
+    Raises:
+        NotComplete: as `gather`.
+    """
+    gathered = map_concurrently(lambda one: gather(lake, parts, places, one, settings), representations)
+    count_bytes(sum(values.nbytes for values in gathered))
+    return gathered
 
 
 def gather(
@@ -55,23 +69,17 @@ def gather(
     """
     if places.empty:
         return np.empty((0, 0, 0), dtype=np.float32)
-    stores = {
-        str(part_id): parts[str(part_id)].store("features", settings.key(representation))
-        for part_id in sorted(places["part_id"].unique())
-    }
-    shapes = {}
-    for part_id, store in stores.items():
-        store.read_mark(lake)
-        shapes[part_id] = shape_of(lake, store.zarr_path, ARRAY)[1:]
-    windows, size = (max(lengths) for lengths in zip(*shapes.values(), strict=True))
+    named = [str(part_id) for part_id in sorted(places["part_id"].unique())]
+    key = settings.key(representation)
+    arrays = map_concurrently(lambda part_id: parts[part_id].store("features", key).complete_array(lake, ARRAY), named)
+    windows, size = (max(lengths) for lengths in zip(*(array.shape[1:] for array in arrays), strict=True))
     # Into its place at once: what a machine's fit takes in memory is mostly this.
     gathered = np.full((len(places), windows, size), np.nan, dtype=np.float32)
     order = places.assign(position=range(len(places)))
-    for part_id, store in stores.items():
+    for part_id, array in zip(named, arrays, strict=True):
         rows = order[order["part_id"] == part_id].sort_values("row")
         for run in _runs(rows["row"].to_numpy()):
-            values = read_rows(lake, store.zarr_path, ARRAY, run)
-            count_bytes(values.nbytes)
+            values = read_rows(lake, array, run)
             inside = rows[rows["row"].between(run.start, run.stop - 1)]
             gathered[inside["position"], : values.shape[1]] = values[inside["row"].to_numpy() - run.start]
     return gathered

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
+from humwatch.storage.arrays import StoredArray
+from humwatch.storage.lake import map_concurrently
 from humwatch.storage.parts import Part, read_part
 from humwatch.tasks.execution.stage import run_on_worker, run_on_workers, stage
 from humwatch.tasks.features.feature_blocks import (
-    ARRAY,
     FeatureBlock,
     SizeUnit,
     begin_store,
@@ -17,9 +18,9 @@ from humwatch.tasks.features.feature_blocks import (
     finish_part,
 )
 from humwatch.tasks.plan.presence import missing, missing_blocks
-from humwatch.tasks.plan.representations import Representation
 from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.stores import expected_features
+from humwatch.tasks.plan.stores import FeatureStore, expected_features
+from humwatch.tasks.spectrograms.spectrogram_blocks import read_extents
 
 GPU = "GPU"
 """The resource of Dask workers that shall embed; where no worker has it, all do."""
@@ -44,18 +45,34 @@ def compute_features(run: Run) -> FeatureSummary:
     # Networks are the workers' business: torch takes seconds to import.
     sizes = run_on_worker(feature_sizes, SizeUnit(representations, settings), resource)
     size_of = dict(zip(representations, sizes, strict=True))
-    tables = {part: read_part(lake, part) for part in dict.fromkeys(store.part for store in stores)}
-    blocks: dict[tuple[Part, range], list[Representation]] = defaultdict(list)
-    for store in stores:
+
+    def begin(store: FeatureStore) -> tuple[StoredArray, list[range]]:
         part, representation = store.part, store.representation
-        begin_store(lake, part, tables[part], representation, settings, run.settings.store, size_of[representation])
-        for rows in missing_blocks(lake, store.store, ARRAY):
-            blocks[part, rows].append(representation)
+        table, size = read_part(lake, part), size_of[representation]
+        array = begin_store(lake, part, table, representation, settings, run.settings.store, size)
+        return array, missing_blocks(lake, store.store, array)
+
+    begun = dict(zip(stores, map_concurrently(begin, stores), strict=True))
+    blocks: dict[tuple[Part, range], list[FeatureStore]] = defaultdict(list)
+    for store, (_, missing_rows) in begun.items():
+        for rows in missing_rows:
+            blocks[store.part, rows].append(store)
+    extents = {part: read_extents(lake, part, settings.spectrogram) for part in {part for part, _ in blocks}}
     units = [
-        FeatureBlock(run.lake_uri, part, rows, tuple(together), settings) for (part, rows), together in blocks.items()
+        FeatureBlock(
+            run.lake_uri,
+            part,
+            rows,
+            extents[part].of(rows),
+            tuple(store.representation for store in together),
+            tuple(begun[store][0] for store in together),
+            settings,
+        )
+        for (part, rows), together in blocks.items()
     ]
     in_flight = run.settings.dask.blocks_in_flight
     windows = sum(run_on_workers("features", fill_block, units, len(units), in_flight, resource))
-    for store in stores:
-        finish_part(lake, store.part, tables[store.part], store.representation, settings)
+    map_concurrently(
+        lambda store: finish_part(lake, store.part, store.representation, settings, begun[store][0]), stores
+    )
     return FeatureSummary(windows)

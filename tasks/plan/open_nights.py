@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from humwatch.storage.models import current_versions
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import missing
 from humwatch.tasks.plan.run import Run
@@ -37,7 +36,7 @@ def open_nights(run: Run) -> frozenset[str]:
     nights |= {store.part.batch for store in missing(run.lake, features)}
     for variant, left in unscored.items():
         machines = by_machine(left)
-        for machine in current_versions(run.lake, run.model_key(variant), machines):
+        for machine in run.current_versions(run.model_key(variant), machines):
             nights |= set(machines[machine]["batch"])
     return frozenset(nights)
 

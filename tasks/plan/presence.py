@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import PartStore
+
+if TYPE_CHECKING:
+    from humwatch.storage.arrays import StoredArray
 
 # From so many objects of one kind and key on, a listing (a request for a thousand) is cheaper than asking for each.
 # Not of stores: beside each mark lie a dozen objects of Zarr.
@@ -42,7 +45,7 @@ def present(lake: Lake, paths: Sequence[str]) -> list[bool]:
     ]
     listed = {path for key in listable for path in lake.list(key)}
     asked = [path for key, of_key in by_key.items() if key not in listable for path in of_key]
-    answers = zip(asked, map_concurrently(lake.exists, asked), strict=True)
+    answers = zip(asked, map_concurrently(lake.has_fixed, asked), strict=True)
     existing = listed | {path for path, exists in answers if exists}
     return [path in existing for path in paths]
 
@@ -53,9 +56,7 @@ def missing(lake: Lake, expected: Iterable[D]) -> list[D]:
     return [one for one, done in zip(every, present(lake, [one.mark_path for one in every]), strict=True) if not done]
 
 
-def missing_blocks(lake: Lake, store: PartStore, array: str) -> list[range]:
-    """Return the rows of the blocks of a store that have left no receipt, as it was created."""
-    from humwatch.storage.arrays import block_rows  # noqa: PLC0415 - zarr is for stores that something is missing of
-
+def missing_blocks(lake: Lake, store: PartStore, array: StoredArray) -> list[range]:
+    """Return the rows of the blocks of a store's array that have left no receipt."""
     done = set(store.list_receipts(lake))
-    return [rows for rows in block_rows(lake, store.zarr_path, array) if store.receipt_path(rows.start) not in done]
+    return [rows for rows in array.blocks if store.receipt_path(rows.start) not in done]

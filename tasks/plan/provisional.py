@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from humwatch.storage.models import current_versions
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.roles import in_window
 from humwatch.tasks.plan.run import Run
@@ -54,7 +53,7 @@ def provisional_models(run: Run) -> Iterator[FitUnit]:
     if early is None:
         return
     machines = by_machine(Scope(machines=run.scope.machines).recordings(run.history().eligible))
-    fitted = {variant: current_versions(run.lake, run.model_key(variant), machines) for variant in run.variants}
+    fitted = {variant: run.current_versions(run.model_key(variant), machines) for variant in run.variants}
     if any(len(versions) < len(machines) for versions in fitted.values()):
         yield from (unit for unit in expected_models(early) if unit.machine not in fitted[unit.variant])
 

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from humwatch.storage.lake import Lake
 from humwatch.storage.looked_at import LakeLookedAt
+from humwatch.storage.models import Machine, current_versions
 from humwatch.storage.parts import Part
 from humwatch.tasks.plan.catalog import Catalog, History, catalog_of, load_history, unfinished_parts
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key, nights_key, spectrogram_key
@@ -28,19 +29,21 @@ class _Snapshot:
         self.history: History | None = None
         self.unfinished: frozenset[Part] = frozenset()
         self.catalogs: dict[frozenset[str] | None, Catalog] = {}
+        self.versions: dict[tuple[str, Machine], str | None] = {}
 
     def clear(self) -> None:
         self.history = None
         self.unfinished = frozenset()
         self.catalogs.clear()
+        self.versions.clear()
 
 
 @dataclass(frozen=True)
 class Run:
     """What every stage is given.
 
-    The history and the catalogs are read when they are first asked for, and kept: a stage that changes what they say
-    calls `refresh`. Rows that other runs add meanwhile are theirs to work on.
+    The history, the catalogs and which models are current are read when they are first asked for, and kept: a stage
+    that changes what they say calls `refresh` or `forget_models`. What other runs add meanwhile is theirs to work on.
 
     `now` is the clock of the whole run: when it began, with a zone. A run that `only_looks` ends with `SomethingToDo`
     where the lake would be changed.
@@ -94,6 +97,18 @@ class Run:
     def refresh(self) -> None:
         """Forget what was read: something has changed it, or may have."""
         self._snapshot.clear()
+
+    def forget_models(self) -> None:
+        """Forget which models are current: something has changed it, or may have."""
+        self._snapshot.versions.clear()
+
+    def current_versions(self, key: str, machines: Iterable[Machine]) -> dict[Machine, str]:
+        """Return the current version under a key of models, of every machine that has one."""
+        wanted, known = list(machines), self._snapshot.versions
+        unknown = [machine for machine in wanted if (key, machine) not in known]
+        found = current_versions(self.lake, key, unknown)
+        known.update({(key, machine): found.get(machine) for machine in unknown})
+        return {machine: version for machine in wanted if (version := known[key, machine])}
 
     def history(self) -> History:
         """Return what the lake knows of every recording, in scope or not."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from humwatch.storage.errors import NotComplete
-from humwatch.storage.models import Machine, current_versions
+from humwatch.storage.models import Machine
 from humwatch.storage.naming import digest
 from humwatch.storage.parts import Part
 from humwatch.tasks.frames import python_values
@@ -75,7 +75,7 @@ def expected_scores(run: Run) -> Iterator[ScoreUnit]:
         machines = by_machine(recordings)
         for variant in (variant for variant in run.variants if variant.seed == seed):
             key = run.model_key(variant)
-            current = current_versions(run.lake, key, machines)
+            current = run.current_versions(key, machines)
             for part_id, rows in recordings.groupby("part_id", sort=False):
                 versions = {machine: current[machine] for machine in by_machine(rows) if machine in current}
                 if versions:

@@ -9,7 +9,7 @@ from itertools import chain
 import numpy as np
 import pandas as pd
 
-from humwatch.storage.models import Machine, current_versions, passport_path
+from humwatch.storage.models import Machine, passport_path
 from humwatch.storage.naming import digest
 from humwatch.storage.parts import Part
 from humwatch.tasks.frames import python_values
@@ -92,7 +92,7 @@ def expected_models(run: Run) -> Iterator[FitUnit]:
         # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
         of_machine = by_machine(training.sort_values("recording_id"))
         for variant in (variant for variant in run.variants if variant.seed == seed):
-            kept = current_versions(run.lake, run.model_key(variant), of_machine) if keeps_models else {}
+            kept = run.current_versions(run.model_key(variant), of_machine) if keeps_models else {}
             for machine, rows in of_machine.items():
                 if machine not in kept:
                     yield plan_fit(run, machine, variant, rows, catalog.parts)
@@ -179,6 +179,6 @@ def _commissioned(run: Run) -> frozenset[str]:
     roles = assign_roles(history, fit, fit.seeds[0])  # a commissioning window has nothing random
     training = Scope(machines=run.scope.machines).recordings(history[roles == "train"])
     machines = by_machine(training[[*MACHINE, "batch"]].drop_duplicates())
-    fitted = [current_versions(run.lake, run.model_key(variant), machines) for variant in run.variants]
+    fitted = [run.current_versions(run.model_key(variant), machines) for variant in run.variants]
     lacking = [rows["batch"] for machine, rows in machines.items() if any(machine not in each for each in fitted)]
     return frozenset(chain.from_iterable(lacking))

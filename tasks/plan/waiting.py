@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from humwatch.storage.models import current_versions
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import missing
 from humwatch.tasks.plan.run import Run
@@ -36,7 +35,7 @@ def waiting_for_scores(run: Run) -> pd.Index[Any]:
     unscored = {
         index
         for variant in run.variants
-        for machine in current_versions(run.lake, run.model_key(variant), machines)
+        for machine in run.current_versions(run.model_key(variant), machines)
         for index in machines[machine].index
     }
     for unit in missing(run.lake, expected_scores(run)):

@@ -115,10 +115,10 @@ def clips(catalog: Catalog, scores: pd.DataFrame, run: Run) -> Iterator[Clip]:
     """
     settings, spectrogram = run.settings.report, run.settings.spectrogram
     chosen = choose_clips(scores, settings.top_recordings, settings.max_clips)
-    places = catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])]
-    for place, row in zip(rows_of(places), rows_of(chosen), strict=True):
-        values = spectrogram_of(catalog, place, run)
-        audio, mime = sound_of(place, run)
+    places = rows_of(catalog.recordings.set_index("recording_id", drop=False).loc[list(chosen["recording_id"])])
+    spectrograms = map_concurrently(lambda place: spectrogram_of(catalog, place, run), places)
+    sounds = map_concurrently(lambda place: sound_of(place, run), places)
+    for values, (audio, mime), row in zip(spectrograms, sounds, rows_of(chosen), strict=True):
         yield Clip(
             recording_id=row["recording_id"],
             site=row["site"],
@@ -157,7 +157,8 @@ def spectrogram_of(catalog: Catalog, place: Mapping[Any, Any], run: Run) -> npt.
     """
     store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
     at = int(place["row"])
-    values: npt.NDArray[np.float32] = read_rows(run.lake, store.zarr_path, ARRAY, range(at, at + 1))[0]
+    array = store.complete_array(run.lake, ARRAY)
+    values: npt.NDArray[np.float32] = read_rows(run.lake, array, range(at, at + 1))[0]
     return values[:, : int(place["n_frames"])]
 
 

@@ -12,14 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from humwatch.storage.arrays import FRAMES_PER_SHARD, ArraySchema, create_store, finish_store, write_block
+from humwatch.storage.arrays import (
+    FRAMES_PER_SHARD,
+    ArraySchema,
+    StoredArray,
+    create_store,
+    finish_store,
+    write_block,
+)
 from humwatch.storage.errors import NotComplete, SourceNotFound, StorageFull, TerminalError
-from humwatch.storage.lake import Lake
+from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import Part, PartStore, read_part
 from humwatch.storage.reasons import Reason
 from humwatch.storage.records import Mark
 from humwatch.storage.sources import is_stream
-from humwatch.storage.tables import HEALTH, create_table, read_table, read_tables
+from humwatch.storage.tables import HEALTH, create_table, decode, encode, read_table
 from humwatch.tasks.plan.keys import spectrogram_key
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings, StoreSettings
@@ -38,10 +45,11 @@ _EXTENTS = pa.schema([HEALTH.field("n_frames"), HEALTH.field("channels_heard")])
 
 @dataclass(frozen=True)
 class SpectrogramBlock:
-    """What a worker needs to fill one block."""
+    """What a worker needs to fill one block; `array` is that of the part's store, as `begin_store` found it."""
 
     lake_uri: str
     part: Part
+    array: StoredArray
     rows: range
     skipped_rows: frozenset[int]
     max_member_bytes: int
@@ -79,10 +87,11 @@ class Filled:
 
 def begin_store(
     lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, layout: StoreSettings
-) -> None:
+) -> StoredArray:
     """Write the schema of a part's spectrograms: (recording, mel, frame) in dB, NaN where there is nothing.
 
-    Of a recording of which several channels are heard the frames of one channel come after those of the other.
+    Returns it as it is in the lake. Of a recording of which several channels are heard the frames of one channel come
+    after those of the other.
     """
     key = spectrogram_key(spectrogram)
     schema = ArraySchema(
@@ -99,7 +108,8 @@ def begin_store(
         },
     )
     coordinates = {name: table[name].to_pylist() for name in ("recording_id", "machine_id")}
-    create_store(lake, part.store("spectrograms", key).zarr_path, schema, coordinates, spectrogram.model_dump())
+    path = part.store("spectrograms", key).zarr_path
+    return create_store(lake, path, schema, coordinates, spectrogram.model_dump())
 
 
 def units_of(blocks: Iterable[SpectrogramBlock], table: pa.Table) -> list[SpectrogramUnit]:
@@ -201,13 +211,13 @@ def _fill_block(block: SpectrogramBlock, wanted: Mapping[int, Mapping[str, Any]]
     for index, values in spectrograms.items():
         shard[index, :, : values.shape[1]] = values
     if length:
-        write_block(lake, block.store.zarr_path, ARRAY, block.rows, shard)
-    create_table(lake, block.store.receipt_path(block.rows.start), pa.Table.from_pylist(health, schema=HEALTH))
+        write_block(lake, block.array, block.rows, shard)
+    lake.create(block.store.receipt_path(block.rows.start), encode(pa.Table.from_pylist(health, schema=HEALTH)))
     gone = [row["source_uri"] for row, facts in zip(rows, health, strict=True) if facts.get("reason") == GONE]
     return Filled(len(wanted) - len(gone), frozenset(gone))
 
 
-def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings) -> bool:
+def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: SpectrogramSettings, array: StoredArray) -> bool:
     """Join the receipts into the part's health table, finish its store and mark it; False when another writer did.
 
     Raises:
@@ -224,8 +234,9 @@ def finish_part(lake: Lake, part: Part, table: pa.Table, spectrogram: Spectrogra
     create_table(lake, part.health_path(key), health)
     extents = _extents(health)
     length = int((extents.n_frames * extents.channels).max(initial=1))
-    finish_store(lake, store.zarr_path, ARRAY, extents.n_frames, length)
-    return store.mark(lake, Mark(part=part.part_id, recordings=table.num_rows, key=key))
+    finished = finish_store(lake, array, extents.n_frames, length)
+    mark = Mark(part=part.part_id, recordings=table.num_rows, key=key, array=dict(finished.metadata))
+    return store.mark(lake, mark, array.blocks)
 
 
 def read_health(lake: Lake, part: Part, key: str) -> pa.Table:
@@ -245,6 +256,10 @@ class Extents:
     n_frames: npt.NDArray[np.int64]
     channels: npt.NDArray[np.int64]
 
+    def of(self, rows: range) -> Extents:
+        """Return those of some rows."""
+        return Extents(self.n_frames[rows.start : rows.stop], self.channels[rows.start : rows.stop])
+
 
 def read_extents(lake: Lake, part: Part, spectrogram: SpectrogramSettings) -> Extents:
     """Return the extents of a complete part's spectrograms, in row order."""
@@ -258,9 +273,10 @@ def _extents(health: pa.Table) -> Extents:
 
 def _read_receipts(lake: Lake, store: PartStore) -> pa.Table:
     try:
-        return read_tables(lake, store.list_receipts(lake), HEALTH)
+        receipts = map_concurrently(lake.read, store.list_receipts(lake))
     except SourceNotFound:
         return HEALTH.empty_table()
+    return pa.concat_tables([HEALTH.empty_table(), *(decode(receipt, HEALTH) for receipt in receipts)])
 
 
 @functools.lru_cache(maxsize=4)

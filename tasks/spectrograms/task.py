@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from humwatch.storage.arrays import StoredArray
 from humwatch.storage.errors import SourceNotFound, TerminalError
+from humwatch.storage.lake import map_concurrently
 from humwatch.storage.parts import Part, read_part
 from humwatch.tasks.execution.stage import run_on_workers, stage
 from humwatch.tasks.plan.presence import missing, missing_blocks
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.stores import SpectrogramStore, expected_spectrograms
 from humwatch.tasks.spectrograms.spectrogram_blocks import (
-    ARRAY,
     SpectrogramBlock,
     SpectrogramUnit,
     begin_store,
@@ -49,8 +50,9 @@ def compute_spectrograms(run: Run) -> SpectrogramSummary:
     rows = history.rows
     rows = rows[rows["part_id"].isin({store.part.part_id for store in stores})]
     current = {part_id: frozenset(of_part) for part_id, of_part in rows.groupby("part_id")["row"]}
-    tables = {store.part: read_part(lake, store.part) for store in stores}
-    units = [unit for store in stores for unit in _units(run, store, tables[store.part], current[store.part.part_id])]
+    begun = map_concurrently(lambda store: _begin(run, store, current[store.part.part_id]), stores)
+    tables = {part.part: part.table for part in begun}
+    units = [unit for part in begun for unit in part.units]
     failed: dict[Part, TerminalError] = {}
     decoded = 0
     gone: set[str] = set()
@@ -61,9 +63,10 @@ def compute_spectrograms(run: Run) -> SpectrogramSummary:
         else:
             decoded += filled.decoded
             gone |= filled.gone
-    for part, table in tables.items():
-        if part not in failed:
-            finish_part(lake, part, table, settings.spectrogram)
+    map_concurrently(
+        lambda one: finish_part(lake, one.part, one.table, settings.spectrogram, one.array),
+        [one for one in begun if one.part not in failed],
+    )
     # Or another run has finished a part since the history was read.
     if stores or any(store.part not in history.decoded for store in expected):
         run.refresh()
@@ -87,20 +90,32 @@ def _log_rejected(run: Run, tables: Mapping[str, pa.Table]) -> None:
         _log.info("%s is rejected: %s", tables[part_id]["path"][row], reason)
 
 
-def _units(run: Run, expected: SpectrogramStore, table: pa.Table, current: frozenset[int]) -> list[SpectrogramUnit]:
-    """Return the units of work that a store still needs, its schema written; rows that are not current are skipped."""
+@dataclass(frozen=True)
+class _Begun:
+    """A part whose store is begun: its recordings, the array, and the units of work that it still needs."""
+
+    part: Part
+    table: pa.Table
+    array: StoredArray
+    units: list[SpectrogramUnit]
+
+
+def _begin(run: Run, expected: SpectrogramStore, current: frozenset[int]) -> _Begun:
+    """Begin the store of a part, or go on with it; rows that are not current are skipped."""
     part, settings = expected.part, run.settings
-    begin_store(run.lake, part, table, settings.spectrogram, settings.store)
+    table = read_part(run.lake, part)
+    array = begin_store(run.lake, part, table, settings.spectrogram, settings.store)
     blocks = [
         SpectrogramBlock(
             run.lake_uri,
             part,
+            array,
             block,
             frozenset(block) - current,
             settings.ingest.max_member_bytes,
             settings.spectrogram,
             settings.health,
         )
-        for block in missing_blocks(run.lake, expected.store, ARRAY)
+        for block in missing_blocks(run.lake, expected.store, array)
     ]
-    return units_of(blocks, table)
+    return _Begun(part, table, array, units_of(blocks, table))

@@ -110,10 +110,10 @@ def test_every_operation_outlives_resets(server, proxy, archive):
         assert lake.list("b") == [f"b/{name}" for name in range(5)]
         lake.delete("b")
         assert lake.list("b") == []
-        create_store(lake, "s.zarr", SCHEMA, {"recording_id": list("abcdefgh")}, {})
-        write_block(lake, "s.zarr", "logmel", range(4, 8), values)
-        finish_store(lake, "s.zarr", "logmel", np.arange(8), 64)
-        np.testing.assert_array_equal(read_rows(lake, "s.zarr", "logmel", range(4, 8)), values)
+        array = create_store(lake, "s.zarr", SCHEMA, {"recording_id": list("abcdefgh")}, {})
+        write_block(lake, array, range(4, 8), values)
+        finish_store(lake, array, np.arange(8), 64)
+        np.testing.assert_array_equal(read_rows(lake, array, range(4, 8)), values)
         assert read_n_frames(lake, "s.zarr").tolist() == list(range(8))
         members = list_members(uri, ("wav",), 1 << 30).members
         read = {member.member: data for member, data in read_members(members, 1 << 30)}

@@ -11,7 +11,7 @@ import soundfile
 from lakes import all_scores, build, small, with_settings
 from recordings import RATE_HZ, tone, wav, write_zip
 
-from humwatch.storage.arrays import read_rows
+from humwatch.storage.arrays import open_array, read_rows
 from humwatch.storage.parts import create_part
 from humwatch.storage.reasons import Reason
 from humwatch.tasks.ingest import pieces, task
@@ -77,7 +77,8 @@ def logmel_of(work, row):
     part = work.catalog().parts[row["part_id"]]
     at = int(row["row"])
     path = part.store("spectrograms", work.spectrogram_key).zarr_path
-    return read_rows(work.lake, path, spectrogram_blocks.ARRAY, range(at, at + 1))[0][:, : int(row["n_frames"])]
+    array = open_array(work.lake, path, spectrogram_blocks.ARRAY)
+    return read_rows(work.lake, array, range(at, at + 1))[0][:, : int(row["n_frames"])]
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -132,15 +133,15 @@ def test_a_killed_run_goes_on_within_a_file(tmp_path, monkeypatch, files):
     work = run_on(tmp_path / "killed")
     ingest_sources.fn(work, [str(source)])
     written = []
-    create_table = spectrogram_blocks.create_table
+    encode = spectrogram_blocks.encode  # of receipts
 
     def die_after_two(*arguments):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(1)
-        return create_table(*arguments)
+        return encode(*arguments)
 
-    monkeypatch.setattr(spectrogram_blocks, "create_table", die_after_two)
+    monkeypatch.setattr(spectrogram_blocks, "encode", die_after_two)
     with pytest.raises(KeyboardInterrupt):
         compute_spectrograms.fn(work)
     monkeypatch.undo()

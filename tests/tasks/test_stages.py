@@ -13,7 +13,7 @@ from lakes import all_scores, build, small, with_settings
 from recordings import RATE_HZ, machine, tone, wav, write_zip
 from sources_helpers import CountedFileSystem, counted, tar_bytes
 
-from humwatch.storage.arrays import block_rows, read_rows
+from humwatch.storage.arrays import open_array, read_rows
 from humwatch.storage.errors import NotComplete, SourceNotFound, StorageUnavailable
 from humwatch.storage.parts import list_parts, read_part
 from humwatch.tasks.execution.progress import listening
@@ -221,7 +221,8 @@ def test_gathering_rows_far_apart_equals_reading_everything(tmp_path):
     compute_spectrograms.fn(work)
     compute_features.fn(work)
     lake, part, (representation,) = work.lake, part_of(work, "fan"), parse("fake")
-    every = read_rows(lake, part.store("features", work.embedding.key(representation)).zarr_path, ARRAY, range(70))
+    store = part.store("features", work.embedding.key(representation))
+    every = read_rows(lake, open_array(lake, store.zarr_path, ARRAY), range(70))
     assert np.unique(every, axis=0).shape[0] == 70
     for rows in ([69, 0, 35], [0, 16, 33, 50, 67], [3, 2, 1, 60, 61], list(range(69, -1, -1))):
         places = pd.DataFrame({"part_id": part.part_id, "row": rows})
@@ -241,7 +242,7 @@ def test_workers_can_share_a_small_part(tmp_path):
         ("spectrograms", work.spectrogram_key, SPECTROGRAM_ARRAY),
         ("features", work.embedding.key(parse("fake")[0]), ARRAY),
     ):
-        assert [len(rows) for rows in block_rows(lake, store(kind, key).zarr_path, name)] == [2, 2, 2, 1]
+        assert [len(rows) for rows in open_array(lake, store(kind, key).zarr_path, name).blocks] == [2, 2, 2, 1]
 
 
 def test_a_second_run_has_nothing_to_do(copied, archive):
@@ -263,22 +264,24 @@ def test_blocks_that_left_a_receipt_are_not_done_again(archive, tmp_path):
     lake, part, settings = work.lake, part_of(work, "fan"), work.settings
     table = read_part(lake, part)
     store = part.store("spectrograms", work.spectrogram_key)
-    spectrogram_blocks.begin_store(lake, part, table, settings.spectrogram, settings.store)
-    blocks = block_rows(lake, store.zarr_path, "logmel")
+    array = spectrogram_blocks.begin_store(lake, part, table, settings.spectrogram, settings.store)
+    blocks = array.blocks
     assert blocks == [range(4), range(4, 8), range(8, 11)]
     killed_after = spectrogram_blocks.SpectrogramBlock(
-        work.lake_uri, part, blocks[1], frozenset(), 1 << 20, settings.spectrogram, settings.health
+        work.lake_uri, part, array, blocks[1], frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
     assert spectrogram_blocks.fill_blocks(spectrogram_blocks.SpectrogramUnit((killed_after,))).decoded == 4
     with pytest.raises(NotComplete, match="without a receipt"):
-        spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
+        spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram, array)
     assert compute_spectrograms.fn(work).recordings_decoded == 13 - 4
     expected, _ = directly(work, table["member"].to_pylist())
-    np.testing.assert_array_equal(read_rows(lake, store.zarr_path, "logmel", range(11)), expected)
+    np.testing.assert_array_equal(read_rows(lake, open_array(lake, store.zarr_path, "logmel"), range(11)), expected)
     # One block of features too, by somebody who died before the others.
     (representation,) = parse("fake")
-    begin_store(lake, part, table, representation, work.embedding, settings.store, feature_size=16)
-    done = fill_block(FeatureBlock(work.lake_uri, part, range(8, 11), (representation,), work.embedding))
+    array = begin_store(lake, part, table, representation, work.embedding, settings.store, feature_size=16)
+    extents = spectrogram_blocks.read_extents(lake, part, settings.spectrogram).of(range(8, 11))
+    block = FeatureBlock(work.lake_uri, part, range(8, 11), extents, (representation,), (array,), work.embedding)
+    done = fill_block(block)
     assert compute_features.fn(work).windows_embedded == 30 - done
     assert done == 3 * 4
 
@@ -292,21 +295,23 @@ def test_a_compressed_tar_is_streamed_once_for_all_its_blocks(tmp_path):
     assert sum(size for _, size in CountedFileSystem.requests) <= len(data)
     lake, part = work.lake, part_of(work, "fan")
     path = part.store("spectrograms", work.spectrogram_key).zarr_path
-    assert len(block_rows(lake, path, "logmel")) == 3
+    array = open_array(lake, path, "logmel")
+    assert len(array.blocks) == 3
     expected, _ = directly(work, read_part(lake, part)["member"].to_pylist())
-    np.testing.assert_array_equal(read_rows(lake, path, "logmel", range(11)), expected)
+    np.testing.assert_array_equal(read_rows(lake, array, range(11)), expected)
 
 
 def test_a_second_writer_of_a_part_leaves_what_the_first_has_finished(copied):
     lake, part, settings = copied.lake, part_of(copied, "fan"), copied.settings
     store = part.store("spectrograms", copied.spectrogram_key)
     before = {path: lake.read(path) for path in lake.list("")}
+    array = open_array(lake, store.zarr_path, "logmel")
     block = spectrogram_blocks.SpectrogramBlock(
-        copied.lake_uri, part, range(4), frozenset(), 1 << 20, settings.spectrogram, settings.health
+        copied.lake_uri, part, array, range(4), frozenset(), 1 << 20, settings.spectrogram, settings.health
     )
     spectrogram_blocks.fill_blocks(spectrogram_blocks.SpectrogramUnit((block,)))
     table = read_part(lake, part)
-    assert not spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram)
+    assert not spectrogram_blocks.finish_part(lake, part, table, settings.spectrogram, array)
     assert {path: lake.read(path) for path in lake.list("")} == before
     assert lake.list(f"{store.stem}.blocks") == []
 

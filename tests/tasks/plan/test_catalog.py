@@ -65,7 +65,7 @@ def add(lake, rows, facts=None, *, machine_type="fan", batch="all", ingested_at=
     if facts is not None:
         health = [{"recording_id": name, **facts[name]} for name in rows]
         create_table(lake, part.health_path(key), pa.Table.from_pylist(health, schema=HEALTH))
-        part.store("spectrograms", key).mark(lake, Mark(part=part.part_id, recordings=0, key=key))
+        part.store("spectrograms", key).mark(lake, Mark(part=part.part_id, recordings=0, key=key), [])
     return part
 
 
