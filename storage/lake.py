@@ -41,6 +41,12 @@ def map_concurrently(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(threads.map(function, every))
 
 
+def fetch_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield `function(item)` for every item, in order, while those that follow are on their way: all are held."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        yield from threads.map(function, items)
+
+
 class Lake:
     """Objects below one root, named by paths relative to it (`reports/index.html`).
 

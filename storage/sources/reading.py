@@ -1,6 +1,7 @@
 """Reading members: neighbours in an archive come in one ranged request, each is unpacked and checked on its own.
 
-Files that are no members of an archive are fetched many at once from a store that is far: each is a request.
+Files that are no members of an archive are fetched many at once from a store that is far, while the first of them are
+worked on: each is a request.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from fsspec import AbstractFileSystem
 
 from humwatch.storage.errors import SourceNotFound, SourceUnreadable
 from humwatch.storage.filesystem import is_local, open_fs, source_errors
-from humwatch.storage.lake import map_concurrently
+from humwatch.storage.lake import fetch_ahead
 from humwatch.storage.reasons import EXPLANATIONS, Reason
 from humwatch.storage.sources.listing import list_again
 from humwatch.storage.sources.member import Member, ReadProblem, archive_suffix, is_stream
@@ -213,7 +214,7 @@ def _read_files(members: Sequence[Member], max_member_bytes: int) -> Iterator[tu
     if is_local(open_fs(members[0].source_uri)[0]):
         yield from ((member, _read_file(member, max_member_bytes)) for member in members)
         return
-    yield from zip(members, map_concurrently(lambda one: _read_file(one, max_member_bytes), members), strict=True)
+    yield from zip(members, fetch_ahead(lambda one: _read_file(one, max_member_bytes), members), strict=True)
 
 
 def _read_file(member: Member, max_member_bytes: int) -> bytes | ReadProblem:

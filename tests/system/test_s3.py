@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from recordings import machine, write_zip
 from s3_server import S3Proxy, s3_environment, s3_server, s3_workers
 
 from humwatch.storage.lake import Lake
-from humwatch.storage.sources import list_members
+from humwatch.storage.sources import list_members, read_members
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.settings import Settings
@@ -205,3 +206,42 @@ def test_endpoint_and_credentials_may_come_from_a_profile(server, tmp_path):
     )
     with s3_environment({"AWS_CONFIG_FILE": str(tmp_path / "config"), "AWS_PROFILE": "plant"}):
         assert Lake.open(server.new_uri()).list("") == ["lake.json"]
+
+
+def test_files_that_are_in_no_archive_are_fetched_many_at_once(server, tmp_path):
+    files = {f"fan/id_00/normal/{number:02d}.wav": bytes([number]) * 1000 for number in range(24)}
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    uri = f"{server.new_uri()}/plant"
+    server.put(tmp_path, uri)
+    with S3Proxy(server).running() as proxy, s3_environment(proxy.env):
+        members = list_members(uri, ("wav",), 1 << 20).members
+        proxy.heads.clear()
+        proxy.delay_s = 0.2
+        read = {member.path.partition("/")[2]: data for member, data in read_members(members, 1 << 20)}
+        assert read == files
+        assert proxy.most_at_once >= 8
+        assert Counter(kind for kind, _ in proxy.requests) == {"GET": 24}  # none is asked for its size first
+
+
+def test_a_run_asks_a_store_for_little_and_one_with_nothing_to_do_for_less(server, proxy, env, archives):
+    source, lake = server.upload(archives[0]), server.new_uri()
+    asked = []
+    for _ in range(2):
+        proxy.heads.clear()
+        ran = run_humwatch("run", source, "--lake", lake, *SMALL, env=env)
+        assert ran.status == 0, ran.stderr
+        asked.append(Counter(proxy.requests))
+    new, again = asked
+    assert sum(new.values()) <= 225
+    assert sum(again.values()) <= 40
+    assert {kind for kind, _ in again} == {"GET", "HEAD", "LIST"}
+    # Objects are not asked for their size before they are read, nor fetched before they are replaced.
+    shards = {path for kind, path in new if kind == "PUT" and "/c/" in path}
+    assert shards
+    assert not [path for kind, path in new if kind == "HEAD" and path in shards]
+    # Tables never change: the worker reads one once, the flow before it is decoded and after.
+    tables = {path: count for (kind, path), count in new.items() if kind == "GET" and path.endswith(".parquet")}
+    assert tables
+    assert max(tables.values()) <= 3
