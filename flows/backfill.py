@@ -96,8 +96,9 @@ def plan_backfill(run: Run, dates: Sequence[date]) -> list[dict[str, Any]]:
     latter, those of machines with a model).
     """
     names = [night.isoformat() for night in dates]
-    missing = waiting_by_night(run.scoped(Scope(frozenset(names), run.scope.machines)))
-    rows = run.scope.recordings(run.history().rows)
+    run = run.scoped(Scope(frozenset(names), run.scope.machines))
+    missing = waiting_by_night(run)
+    rows = run.scope.recordings(run.history_in_scope().rows)
     return [
         {
             "night": night,

@@ -90,7 +90,7 @@ def _of_nights(run: Run, night: date | None) -> Run:
 def _report(summary: RunSummary, tonight: Run, night: str) -> None:
     summary.recording_ids = None
     summary.night = night
-    summary.silent = [machine.label for machine in silent_machines(tonight.history().rows, tonight.scope)]
+    summary.silent = [machine.label for machine in silent_machines(tonight.history_in_scope(), tonight.scope)]
     run_stages(summary, tonight, ("alarms",))
     state = night_state(tonight)
     if state is not None:

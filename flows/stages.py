@@ -13,6 +13,7 @@ from typing import Literal
 from humwatch.flows.run_failed import RunFailed
 from humwatch.flows.summary import Problem, RunSummary
 from humwatch.storage.errors import HumwatchError, NothingReadable
+from humwatch.storage.parts import list_parts
 from humwatch.tasks.detectors.task import fit_models
 from humwatch.tasks.evaluation.task import evaluate_scores
 from humwatch.tasks.features.task import compute_features
@@ -42,10 +43,10 @@ def take_in(summary: RunSummary, run: Run, sources: Sequence[str]) -> None:
     summary.doubts = list(ingested.doubts)
     summary.errors += [Problem.of(source, "ingest", error) for source, error in ingested.errors]
     summary.count(run)
-    if ingested.errors and run.history().rows.empty:
+    if ingested.errors and not list_parts(run.lake):
         raise RunFailed(summary)
     if sources:
-        _require_usable(run)
+        _require_usable(summary, run)
 
 
 def run_stages(summary: RunSummary, run: Run, stages: Sequence[StageName]) -> None:
@@ -61,7 +62,7 @@ def run_stages(summary: RunSummary, run: Run, stages: Sequence[StageName]) -> No
         summary.batches_finished |= decoded.batches
         summary.errors += [Problem.of(source, "spectrograms", error) for source, error in decoded.errors]
         summary.count(run)
-        _require_usable(run)
+        _require_usable(summary, run)
     if "features" in stages:
         with timed(summary, "features"):
             summary.windows_embedded += compute_features(run).windows_embedded
@@ -89,8 +90,10 @@ def run_stages(summary: RunSummary, run: Run, stages: Sequence[StageName]) -> No
             summary.report = publish_report(run, summary.evaluation_id, summary.as_json())
 
 
-def _require_usable(run: Run) -> None:
+def _require_usable(summary: RunSummary, run: Run) -> None:
     """Refuse to go on with a lake all of whose recordings are rejected."""
+    if summary.accepted:
+        return
     rows = run.history().rows
     if len(rows) and rows["status"].eq("rejected").all():
         raise NothingReadable(f"all {len(rows)} recordings were rejected: {told_rejects(rows)}")

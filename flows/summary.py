@@ -11,6 +11,8 @@ from humwatch.flows.exit_status import DONE, FAILED, NOTHING_ARRIVED, TOO_MANY_R
 from humwatch.storage.errors import HumwatchError
 
 if TYPE_CHECKING:  # every command has a summary at hand, for what goes wrong
+    import pandas as pd
+
     from humwatch.tasks.ingest.wording import Doubt
     from humwatch.tasks.notify.task import Delivery
     from humwatch.tasks.plan.absent_night import NothingArrived
@@ -103,16 +105,21 @@ class RunSummary:
         """Count the recordings of the sources given (without sources: in scope) and judge their share of rejects."""
         from humwatch.tasks.plan.suspicions import suspicions  # noqa: PLC0415 - pandas is for commands that have a run
 
-        history = run.history().rows
-        rows = run.scope.recordings(history)
-        if self.recording_ids is not None:
-            rows = rows[rows["recording_id"].isin(self.recording_ids)]
+        rows, history = self.counted(run)
         self.same_samples = [f"{machine.label}: {told}" for machine, told in suspicions(rows, history)]
         self.listed = len(rows)
         self.rejected = int((rows["status"] == "rejected").sum())
         self.reasons = {str(reason): int(n) for reason, n in rows["reason"].value_counts().items()}
         self.accepted = self.listed - self.rejected
         self.degraded = self.rejected > run.settings.ingest.max_rejected_fraction * self.listed
+
+    def counted(self, run: Run) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the rows of the recordings that are counted, and the rows of the history that they are of."""
+        if self.recording_ids is None:
+            history = run.history_in_scope().rows
+            return run.scope.recordings(history), history
+        history = run.history_holding(self.recording_ids).rows
+        return run.scope.recordings(history[history["recording_id"].isin(self.recording_ids)]), history
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary of the contract: JSON values only."""

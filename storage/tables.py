@@ -148,6 +148,32 @@ MACHINE_NIGHTS = pa.schema(
     ]
 )
 
+# How many recordings of a machine's night are alike in what verdicts on a machine's other recordings are made of.
+TALLIES = pa.schema(
+    [
+        ("site", _TEXT),
+        ("machine_type", _TEXT),
+        ("machine_id", _TEXT),
+        ("condition", _TEXT),
+        ("batch", _TEXT),  # null: of all batches
+        ("label", _TEXT),  # of the name
+        ("reason", _TEXT),  # rejected, whatever the machine's others are
+        ("channels_heard", pa.int64()),
+        ("sample_rate_hz", pa.int64()),
+        ("duration_s", pa.float64()),
+        ("share_of_file", pa.float64()),  # of a clip
+        ("n_frames", pa.int64()),  # null: not decoded
+        ("n", pa.int64()),
+    ]
+)
+
+TAGS = pa.schema(
+    [
+        ("recording", pa.uint64()),  # the digits of its id
+        ("sound", pa.uint64()),  # those of its sound_hash; null where there is none
+    ]
+)
+
 
 def encode(table: pa.Table) -> bytes:
     """Return a table as Parquet bytes; the same table gives the same bytes."""

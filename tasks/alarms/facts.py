@@ -27,6 +27,7 @@ _UNSCORED = "none of its recordings has a score with a p-value"
 def night_facts(
     night: str,
     recordings: pd.DataFrame,
+    nights: pd.DataFrame,
     scores: pd.DataFrame,
     passports: Passports,
     settings: AlarmSettings,
@@ -38,13 +39,16 @@ def night_facts(
 
     Args:
         night: its date, a batch.
-        recordings: of all nights, columns of `humwatch.tasks.plan.catalog.Catalog.recordings`.
+        recordings: of the night and of those that trained the models, columns of
+            `humwatch.tasks.plan.catalog.Catalog.recordings`.
+        nights: of all machines, as `humwatch.tasks.plan.history.History.nights`: the first of each, and of those
+            without a model as many as `commissioning` counts.
         scores: the night's, columns of `humwatch.storage.tables.SCORES`, of one variant.
         passports: of every model that made them.
         settings: when a level is a jump.
         fit: how long machines are commissioned.
     """
-    known = by_machine(recordings[recordings["batch"] <= night])
+    known = by_machine(nights[nights["batch"] <= night])
     heard, scored = by_machine(recordings[recordings["batch"] == night]), by_machine(scores)
     measured = recordings.set_index("recording_id")[["batch", *SENSOR]]
     return pd.DataFrame(
@@ -109,19 +113,19 @@ def _facts(
     return facts | {"night_score": night_score(ranked, len(calibration)), "reason": told or None}
 
 
-def commissioning(night: str, recordings: pd.DataFrame, fit: FitSettings) -> str:
+def commissioning(night: str, nights: pd.DataFrame, fit: FitSettings) -> str:
     """Return how far a machine without a model is, and the night from which it can be judged.
 
     The same whether the night is judged before there is a model or after it was trained on the night.
 
     Args:
         night: its date.
-        recordings: of the machine until then.
+        nights: of the machine until then, columns batch and usable.
         fit: how long it is commissioned.
     """
     if fit.training != "assumed_normal":
         return _NO_MODEL
-    taken = recordings[recordings["status"].eq("accepted") & recordings["label"].ne("abnormal")]
+    taken = nights[nights["usable"] > 0]
     tonight = date.fromisoformat(night)
     if fit.commissioning_from or fit.commissioning_until:
         last = fit.commissioning_until or tonight
@@ -130,8 +134,8 @@ def commissioning(night: str, recordings: pd.DataFrame, fit: FitSettings) -> str
         n_nights = min(taken["batch"].nunique(), fit.commissioning_nights)
         last = tonight + timedelta(days=fit.commissioning_nights - n_nights)
         so_far = f"{n_nights} of {fit.commissioning_nights} nights"
-    wanted = fit.min_training_recordings
-    so_far = f"learning: {so_far}, {min(len(taken), wanted)} of {wanted} recordings"
+    wanted, usable = fit.min_training_recordings, int(taken["usable"].sum())
+    so_far = f"learning: {so_far}, {min(usable, wanted)} of {wanted} recordings"
     begins = max(last, tonight) + timedelta(days=1)
     return f"{so_far}; judged from {begins.isoformat()} on if every night has some"
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from humwatch.storage.errors import NotComplete
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import Machine, get_passport
+from humwatch.storage.parts import list_parts
 from humwatch.storage.records import Passport
 from humwatch.storage.tables import MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
 from humwatch.tasks.alarms.facts import Passports, label_of, night_facts
@@ -29,13 +31,13 @@ from humwatch.tasks.alarms.provisional_nights import (
 )
 from humwatch.tasks.alarms.replay import Verdict, replay
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
+from humwatch.tasks.plan.catalog import MACHINE, by_machine, machine_of
 from humwatch.tasks.plan.night_tables import newest_tables, table_path
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.provisional import provisional, provisional_scores
-from humwatch.tasks.plan.roles import in_window
+from humwatch.tasks.plan.roles import in_windows
 from humwatch.tasks.plan.run import Run
-from humwatch.tasks.plan.scope import Scope, is_date
+from humwatch.tasks.plan.scope import Scope, is_date, is_dated
 from humwatch.tasks.plan.scores import ScoreUnit, expected_scores
 from humwatch.tasks.plan.variants import Variant
 
@@ -45,19 +47,18 @@ _KNOWN = (*MACHINE, "night", "n_scored", "night_score", "model_version", "state"
 _HISTORY = pa.schema([MACHINE_NIGHTS.field(name) for name in _KNOWN])
 
 
-def judge_night(run: Run, catalog: Catalog, variant: Variant, tonight: str) -> list[str]:
+def judge_night(run: Run, variant: Variant, tonight: str) -> list[str]:
     """Judge a night, and each earlier one that is scored and was not judged; return the tables made.
 
     Raises:
         NotComplete: a part of tonight has not been scored by the current models.
     """
-    return _Judge(run, catalog, variant).judge(tonight)
+    return _Judge(run, variant).judge(tonight)
 
 
 @dataclass(frozen=True)
 class _Judge:
     run: Run
-    catalog: Catalog
     variant: Variant
 
     def judge(self, tonight: str) -> list[str]:
@@ -65,11 +66,7 @@ class _Judge:
         kept = {night: path for night, path in newest_tables(self.run.lake, key).items() if night <= tonight}
         scores = self._scores(kept, tonight)
         passports = self._passports(_models(scores.values()), self.run)
-        settings = self.run.settings
-        fresh = {
-            night: night_facts(night, self._dated, table, passports, settings.alarms, settings.fit)
-            for night, table in scores.items()
-        }
+        fresh = self._facts(scores, passports)
         commissioning = self._commissioning(list(fresh), tonight)
         paths = self._names(key, kept, fresh, commissioning)
         if all(kept.get(night) == paths[night] for night in fresh):
@@ -90,8 +87,10 @@ class _Judge:
 
     def _scores(self, kept: Mapping[str, str], tonight: str) -> dict[str, pd.DataFrame]:
         """Return the scores of tonight and of every night before it that is scored and was not judged, in order."""
-        nights = {night for night in self._dated["batch"].unique() if night <= tonight}
-        unjudged = Scope(frozenset(nights - kept.keys() | {tonight}))
+        nights = {part.batch for part in list_parts(self.run.lake) if is_date(part.batch) and part.batch <= tonight}
+        nights -= kept.keys() | {tonight}
+        held = {*self.run.history_of(frozenset(nights)).rows["batch"]} if nights else set()
+        unjudged = Scope(frozenset(nights & held | {tonight}))
         return self._complete(expected_scores(self.run.scoped(unjudged)), unjudged.batches or frozenset(), tonight)
 
     def _complete(self, expected: Iterable[ScoreUnit], nights: Iterable[str], tonight: str) -> dict[str, pd.DataFrame]:
@@ -114,10 +113,10 @@ class _Judge:
     def _commissioning(self, fresh: list[str], tonight: str) -> dict[str, Said]:
         """Return what each of the nights says for the time being of machines that are commissioned."""
         nothing: dict[str, Said] = {night: {} for night in fresh}
-        early, history = provisional(self.run), self.run.history().eligible
+        early = provisional(self.run)
         if early is None:
             return nothing
-        window = history[in_window(history, self.run.settings.fit)]
+        window = in_windows(self.run.history_of(frozenset(fresh)).nights, self.run.settings.fit)
         learning = by_machine(window[window["batch"].isin(fresh)])
         nights = {
             night for machine, rows in by_machine(window).items() if machine in learning for night in rows["batch"]
@@ -127,16 +126,48 @@ class _Judge:
         compared = Scope(frozenset(night for night in nights if is_date(night) and night <= tonight))
         scores = self._complete(provisional_scores(self.run.scoped(compared)), compared.batches or frozenset(), tonight)
         passports = self._passports(_models(scores.values()), early)
+        scored = {night: table for night, table in scores.items() if len(table)}
+        facts = self._facts(scored, passports, scored_alone=True)
         settings = self.run.settings
-        facts = {
-            night: night_facts(night, _of_machines(self._dated, table), table, passports, settings.alarms, settings.fit)
-            for night, table in scores.items()
-            if len(table)
-        }
         return {
             night: provisional_verdicts(facts, night, passports, self._labels, self._actions, settings.alarms)
             for night in fresh
         }
+
+    def _facts(
+        self, scores: Mapping[str, pd.DataFrame], passports: Passports, *, scored_alone: bool = False
+    ) -> dict[str, pd.DataFrame]:
+        """Return the facts of some nights: of every machine heard up to each, or `scored_alone`."""
+        settings, nights = self.run.settings, frozenset(scores)
+        trained = {recording for passport in passports.values() for recording in passport.training_recordings}
+        batches = {batch for passport in passports.values() for batch in passport.calibration_batches}
+        recordings = self.run.catalog_of(nights | batches).recordings
+        if not trained <= {*recordings["recording_id"]}:  # old passports, or recordings that are elsewhere now
+            recordings = self.run.catalog_of(None).recordings
+        recordings = recordings[is_dated(recordings["batch"])]
+        known = self._known_nights(nights, passports)
+        return {
+            night: night_facts(
+                night,
+                _of_machines(recordings, table) if scored_alone else recordings,
+                _of_machines(known, table) if scored_alone else known,
+                table,
+                passports,
+                settings.alarms,
+                settings.fit,
+            )
+            for night, table in scores.items()
+        }
+
+    def _known_nights(self, nights: frozenset[str], passports: Passports) -> pd.DataFrame:
+        """Return the nights of every machine; of machines that learn for longer than their window lasts all of them."""
+        told = self.run.history_of(nights).nights
+        counts = told[told["accepted"] > 0].groupby(MACHINE, dropna=False, sort=False).size().rename("n").reset_index()
+        have_models = {machine for machine, _ in passports}
+        long = counts[counts["n"] >= self.run.settings.fit.commissioning_nights]
+        trained = [machine_of(values) in have_models for values in long[MACHINE].itertuples(index=False, name=None)]
+        told = self.run.history_with(nights, long[~np.array(trained, dtype=bool)][MACHINE]).nights
+        return told[is_dated(told["batch"])]
 
     def _current(self, facts: pd.DataFrame, passports: Passports) -> dict[Machine, Passport]:
         """Return the passport of the model of each machine that has one."""
@@ -151,16 +182,14 @@ class _Judge:
         return dict(zip(named, passports, strict=True))
 
     @cached_property
-    def _dated(self) -> pd.DataFrame:
-        """The recordings of batches that are nights."""
-        recordings = self.catalog.recordings
-        return recordings[recordings["batch"].map(is_date).astype(bool)]
-
-    @cached_property
     def _labels(self) -> dict[tuple[str, Machine], str]:
         """The label of every machine's night that has one."""
         labelled = {}
-        groups = self._dated.groupby(["batch", *MACHINE], dropna=False, sort=False)["label"]
+        if not self.run.history_in_scope().has_labels:
+            return {}
+        rows = self.run.history().rows  # which nights are labelled is told by none but their recordings
+        rows = rows[is_dated(rows["batch"])]
+        groups = rows.groupby(["batch", *MACHINE], dropna=False, sort=False)["label"]
         for (night, *machine), labels in groups:
             if label := label_of(labels):
                 labelled[str(night), machine_of(machine)] = label

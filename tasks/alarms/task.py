@@ -34,12 +34,11 @@ def judge_nights(run: Run) -> int:
     if night is None or run.scope.machines is not None:
         return 0
     lake = run.lake
-    catalog = run.catalog_of(None)  # the level of the nights that trained the models, too
     actions = Actions.read(lake)
     raised = 0
     for variant in run.variants:
         key = run.nights_key(variant)
-        made = judge_night(run, catalog, variant, night)
+        made = judge_night(run, variant, night)
         # also a table that is there: a run that was killed may have kept it and said nothing
         tables = {*made, newest_tables(lake, key)[night]}
         rows = read_tables(lake, sorted(tables), MACHINE_NIGHTS).to_pandas()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -94,4 +95,10 @@ def load_model(lake: Lake, key: str, machine: Machine, model_version: str) -> tu
 
 def versions() -> dict[str, str]:
     """Return the versions that a passport and a report name."""
-    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    return {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
+
+
+@functools.cache
+def _version(library: str) -> str:
+    """Return what is installed, looked up once a process: every model that is loaded asks."""
+    return version(library)

@@ -5,7 +5,7 @@ For the few recordings that a page shows: each costs a few hundred images throug
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from humwatch.storage.arrays import read_n_frames, read_rows
 from humwatch.storage.errors import ModelIncompatible, SourceNotFound
+from humwatch.storage.parts import Part
 from humwatch.tasks.detectors.fit import load_model
 from humwatch.tasks.detectors.machine_model import MachineModel
 from humwatch.tasks.explanation.reference import Decibels, Reference
 from humwatch.tasks.explanation.relevance import relevance_map
 from humwatch.tasks.features.feature_blocks import embedder
-from humwatch.tasks.plan.catalog import MACHINE, Catalog, machine_of
+from humwatch.tasks.plan.catalog import MACHINE, machine_of
 from humwatch.tasks.plan.keys import EmbeddingSettings
 from humwatch.tasks.plan.representations import Representation, parse
 from humwatch.tasks.plan.run import Run
@@ -47,7 +48,7 @@ class Explanation:
     reason: str | None = None
 
 
-def explain_recordings(catalog: Catalog, chosen: pd.DataFrame, run: Run) -> Iterator[Explanation]:
+def explain_recordings(chosen: pd.DataFrame, run: Run) -> Iterator[Explanation]:
     """Yield an explanation for each of `chosen`, in that order: see `humwatch.tasks.explanation.relevance`.
 
     Of several channels that are heard the first is explained, by the first of normal recordings.
@@ -56,27 +57,32 @@ def explain_recordings(catalog: Catalog, chosen: pd.DataFrame, run: Run) -> Iter
     model's seed from those the lake still holds; the first few of them lend their sound.
 
     Args:
-        catalog: Of any scope: its history is of the whole lake, so training recordings of earlier nights are in it.
         chosen: Rows of the scores table.
         run: The lake, and the settings the scores were made with.
     """
-    places = catalog.eligible_history.set_index("recording_id")[["part_id", "row"]]
     known: dict[tuple[Any, ...], tuple[MachineModel, Reference]] = {}
     for row in chosen.to_dict("records"):
         named = tuple(None if pd.isna(row[column]) else row[column] for column in _MODEL)
         try:
-            logmel = _spectrogram(catalog, places, row["recording_id"], run)
+            logmel = _spectrogram(_places(run, [row["recording_id"]], [row["batch"]]), row["recording_id"], run)
             if named not in known:
-                known[named] = _learned(catalog, places, named, run)
+                known[named] = _learned(named, run)
         except (SourceNotFound, ModelIncompatible) as error:
             yield Explanation(row["recording_id"], None, str(error))
             continue
         yield _explanation(row["recording_id"], logmel, *known[named], parse(row["backbone"]), run.embedding)
 
 
-def _learned(
-    catalog: Catalog, places: pd.DataFrame, named: tuple[Any, ...], run: Run
-) -> tuple[MachineModel, Reference]:
+def _places(run: Run, recording_ids: Sequence[str], batches: Iterable[str]) -> dict[str, tuple[Part, int]]:
+    """Return part and row of those of some recordings that are in these batches and can be scored."""
+    history = run.history_of(frozenset(batches))
+    rows = history.eligible.loc[
+        history.eligible["recording_id"].isin(recording_ids), ["recording_id", "part_id", "row"]
+    ]
+    return {name: (history.parts[part_id], row) for name, part_id, row in rows.itertuples(index=False, name=None)}
+
+
+def _learned(named: tuple[Any, ...], run: Run) -> tuple[MachineModel, Reference]:
     """A model and its reference.
 
     Raises:
@@ -86,20 +92,23 @@ def _learned(
     backbone, detector, seed, *machine, version = named
     key = run.model_key(Variant(backbone, detector, seed))
     model, stored = load_model(run.lake, key, machine_of(machine), version)
-    trained = [each for each in stored.passport.training_recordings if each in places.index]
+    training = stored.passport.training_recordings
+    places = _places(run, training, stored.passport.calibration_batches)
+    if len(places) < len(set(training)):  # an old passport, or recordings that are elsewhere now, or gone
+        places = _places(run, training, run.history().nights["batch"])
+    trained = [each for each in training if each in places]
     if not trained:
         raise SourceNotFound("none of the recordings its model was trained on is in the lake")
     drawn = np.random.default_rng(seed).permutation(len(trained))[:REFERENCE_RECORDINGS]
-    normal = [_spectrogram(catalog, places, trained[index], run) for index in drawn]
+    normal = [_spectrogram(places, trained[index], run) for index in drawn]
     return model, Reference.of(normal, run.settings.images, run.settings.spectrogram)
 
 
-def _spectrogram(catalog: Catalog, places: pd.DataFrame, recording_id: str, run: Run) -> Decibels:
-    if recording_id not in places.index:
+def _spectrogram(places: Mapping[str, tuple[Part, int]], recording_id: str, run: Run) -> Decibels:
+    if recording_id not in places:
         raise SourceNotFound("its spectrogram is not in the lake")
-    place: dict[Any, Any] = places.loc[recording_id].to_dict()
-    store = catalog.parts[place["part_id"]].store("spectrograms", run.spectrogram_key)
-    row = place["row"]
+    part, row = places[recording_id]
+    store = part.store("spectrograms", run.spectrogram_key)
     values: Decibels = read_rows(run.lake, store.complete_array(run.lake, ARRAY), range(row, row + 1))[0]
     return values[:, : read_n_frames(run.lake, store.zarr_path)[row]]
 

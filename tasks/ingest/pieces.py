@@ -81,7 +81,7 @@ def known_files(run: Run, recording_ids: Collection[str]) -> KnownFiles:
 
 
 def _known(run: Run, recording_ids: Collection[str]) -> KnownFiles:
-    history = run.history()
+    history = run.history_holding(frozenset(recording_ids))
     rows = history.rows[history.rows["recording_id"].isin(recording_ids)]
     known = read_recordings(run.lake, rows, history.parts.values()).join(rows[["duration_s", "channels"]])
     return KnownFiles(known, {row["recording_id"]: row for row in frame_rows(known[_KNOWN])})

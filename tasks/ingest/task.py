@@ -84,7 +84,7 @@ def ingest_sources(run: Run, sources: Sequence[str]) -> IngestSummary:
             [row["facts"] for row in rows.values() if row["reason"] is None and not row["clip_start_s"]]
         ),
     ]
-    history = run.history()
+    history = run.history_holding(frozenset(rows))
     current = history.rows[history.rows["recording_id"].isin(rows.keys())]
     gone = set(current["recording_id"][current["reason"] == Reason.SOURCE_GONE])
     pieces = current[~current["recording_id"].isin(known.rows["recording_id"])]  # clips but the first of each file

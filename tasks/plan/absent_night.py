@@ -32,8 +32,8 @@ def nothing_arrived(run: Run, night: str) -> NothingArrived | None:
 
     A night to come has none: recordings that say they are of it are set apart.
     """
-    whole = run.history().rows
-    of_night = whole[whole["batch"] == night]
+    rows = run.history_of(frozenset({night})).rows
+    of_night = rows[rows["batch"] == night]
     if len(of_nights(of_night, run.now)):
         return None
     newest = newest_night(run)

@@ -56,7 +56,8 @@ def assigned(run: Run) -> pd.DataFrame:
     """Return every accepted recording in scope with its role under every seed."""
     catalog, fit = run.catalog(), run.settings.fit
     roles = [
-        catalog.accepted.assign(seed=seed).join(assign_roles(catalog.eligible_history, fit, seed)) for seed in fit.seeds
+        catalog.accepted.assign(seed=seed, role=assign_roles(catalog.accepted, fit, seed, catalog.history.nights))
+        for seed in fit.seeds
     ]
     return run.scope.recordings(pd.concat(roles, ignore_index=True))
 

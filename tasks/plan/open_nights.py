@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from humwatch.storage.parts import list_parts
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.presence import missing
 from humwatch.tasks.plan.run import Run
@@ -15,8 +16,11 @@ from humwatch.tasks.plan.tonight import of_nights
 
 def newest_night(run: Run) -> str | None:
     """Return the newest night with recordings of machines in scope, None without any."""
-    nights = _rows(run)["batch"]
-    return None if nights.empty else str(nights.max())
+    batches = of_nights(_batches(run), run.now)["batch"]
+    for night in sorted(batches, reverse=True):
+        if len(_rows(run, frozenset({night}))):
+            return str(night)
+    return None
 
 
 def open_nights(run: Run) -> frozenset[str]:
@@ -25,11 +29,17 @@ def open_nights(run: Run) -> frozenset[str]:
     That is one that is not embedded (it arrived late, or a run was killed), or that holds a machine which has a model
     by now. A newer model opens no night again: for that, name the night. What is `set_apart` opens none.
     """
-    history, rows = run.history(), _rows(run)
-    nights = set(rows["batch"][rows["batch"] == rows["batch"].max()])
+    newest = newest_night(run)
+    nights = {newest} if newest else set()
+    scored = {variant: scored_parts(run, variant) for variant in run.variants}
+    history = run.history_of(
+        frozenset(
+            part.batch for part in list_parts(run.lake) if any(part.part_id not in done for done in scored.values())
+        )
+    )
+    rows = of_nights(Scope(machines=run.scope.machines).recordings(history.rows), run.now)
     unscored = {
-        variant: rows[(rows["status"] != "rejected") & ~rows["part_id"].isin(scored_parts(run, variant))]
-        for variant in run.variants
+        variant: rows[(rows["status"] != "rejected") & ~rows["part_id"].isin(done)] for variant, done in scored.items()
     }
     part_ids = sorted({part_id for left in unscored.values() for part_id in left["part_id"]})
     features = features_of(run, [history.parts[part_id] for part_id in part_ids])
@@ -43,15 +53,20 @@ def open_nights(run: Run) -> frozenset[str]:
 
 def set_apart(run: Run) -> dict[str, int]:
     """Return the batches of machines in scope that are no nights, or of nights to come, and their good recordings."""
-    rows = _of_machines(run)
-    apart = rows[(rows["status"] != "rejected") & ~rows.index.isin(_rows(run).index)]
+    batches = _batches(run)
+    apart_from = batches["batch"][~batches["batch"].isin(of_nights(batches, run.now)["batch"])]
+    if apart_from.empty:
+        return {}
+    rows = _rows(run, frozenset(apart_from))
+    apart = rows[rows["status"] != "rejected"]
     return {str(batch): int(n) for batch, n in apart["batch"].value_counts().sort_index().items()}
 
 
-def _rows(run: Run) -> pd.DataFrame:
-    """Rows of the history: recordings of machines in scope on nights that have been."""
-    return of_nights(_of_machines(run), run.now)
+def _batches(run: Run) -> pd.DataFrame:
+    """Return the batches that the lake has parts of: column batch."""
+    return pd.DataFrame({"batch": sorted({part.batch for part in list_parts(run.lake)})}, dtype=object)
 
 
-def _of_machines(run: Run) -> pd.DataFrame:
-    return Scope(machines=run.scope.machines).recordings(run.history().rows)
+def _rows(run: Run, batches: frozenset[str]) -> pd.DataFrame:
+    """Rows of the history: recordings of machines in scope of some batches."""
+    return Scope(batches, run.scope.machines).recordings(run.history_of(batches).rows)

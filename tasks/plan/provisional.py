@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from humwatch.tasks.plan.catalog import by_machine
-from humwatch.tasks.plan.roles import in_window
+from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.roles import in_windows
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.scores import ScoreUnit, expected_scores
+from humwatch.tasks.plan.tallies import is_among
 from humwatch.tasks.plan.training import FitUnit, expected_models
 
 FIRST_NIGHTS = 5
@@ -52,7 +53,8 @@ def provisional_models(run: Run) -> Iterator[FitUnit]:
     early = provisional(run)
     if early is None:
         return
-    machines = by_machine(Scope(machines=run.scope.machines).recordings(run.history().eligible))
+    nights = run.history_in_scope().nights
+    machines = by_machine(Scope(machines=run.scope.machines).recordings(nights[nights["accepted"] > 0]))
     fitted = {variant: run.current_versions(run.model_key(variant), machines) for variant in run.variants}
     if any(len(versions) < len(machines) for versions in fitted.values()):
         yield from (unit for unit in expected_models(early) if unit.machine not in fitted[unit.variant])
@@ -66,8 +68,10 @@ def provisional_scores(run: Run) -> Iterator[ScoreUnit]:
     early = provisional(run)
     if early is None:
         return
-    history = run.history().eligible
-    learning = set(run.scope.recordings(history[in_window(history, run.settings.fit)])["recording_id"])
+    history = run.history_in_scope()
+    window = in_windows(history.nights, run.settings.fit)
+    inside = history.eligible[is_among(history.eligible, window, [*MACHINE, "batch"])]
+    learning = set(run.scope.recordings(inside)["recording_id"])
     for unit in expected_scores(early) if learning else ():
         later = unit.recordings["recording_id"].isin(learning) & (unit.recordings["role"] != "train")
         recordings = unit.recordings[later]

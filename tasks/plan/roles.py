@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.plan.split import split
+from humwatch.tasks.plan.tallies import is_among
 from humwatch.tasks.settings import FitSettings
 
 
-def assign_roles(recordings: pd.DataFrame, fit: FitSettings, seed: int) -> pd.Series[str]:
+def assign_roles(
+    recordings: pd.DataFrame, fit: FitSettings, seed: int, nights: pd.DataFrame | None = None
+) -> pd.Series[str]:
     """Return the role (train, test or unused) of every recording under `fit.training`, aligned to its index.
 
     Args:
-        recordings: accepted recordings with the columns that `split` and `commissioning` read.
+        recordings: accepted recordings with the columns that `split` and `commissioning` read; where labels split them
+            all of each machine.
         fit: training, and what it takes.
         seed: of the split; a commissioning window has nothing random.
+        nights: as in `commissioning`.
     """
     if fit.training == "labelled":
         return split(recordings, seed=seed, mode=fit.split)
-    return commissioning(recordings, fit)
+    return commissioning(recordings, fit, nights)
 
 
-def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
+def commissioning(recordings: pd.DataFrame, fit: FitSettings, nights: pd.DataFrame | None = None) -> pd.Series[str]:
     """Return roles on a fleet without labels: each machine's first nights are taken for normal.
 
     A machine's commissioning window is its first `fit.commissioning_nights` nights, or those from
@@ -33,38 +40,47 @@ def commissioning(recordings: pd.DataFrame, fit: FitSettings) -> pd.Series[str]:
     has dated nights.
 
     Args:
-        recordings: columns site, machine_type, machine_id, condition, batch and label.
+        recordings: accepted ones, columns site, machine_type, machine_id, condition, batch and label.
         fit: the window.
+        nights: as `humwatch.tasks.plan.history.History.nights`; None: `recordings` are all of each machine.
     """
-    inside = in_window(recordings, fit, over=True)
     abnormal = recordings["label"].eq("abnormal").to_numpy(dtype=bool, na_value=False)
-    enough = (inside & ~abnormal).groupby(_machine(recordings)).transform("sum")
+    if nights is None:
+        nights = _nights_of(recordings, ~abnormal)
+    trains = is_among(recordings, training_nights(nights, fit), [*MACHINE, "batch"])
     roles = pd.Series("test", index=recordings.index, name="role", dtype="str")
-    trains = inside & (enough >= fit.min_training_recordings)
     roles[trains & ~abnormal] = "train"
     roles[trains & abnormal] = "unused"
     return roles
 
 
-def in_window(recordings: pd.DataFrame, fit: FitSettings, *, over: bool = False) -> pd.Series[bool]:
-    """Return whether each recording is in the commissioning window of its machine; with `over` only if that is over.
+def training_nights(nights: pd.DataFrame, fit: FitSettings) -> pd.DataFrame:
+    """Return the nights of commissioning windows that are over and hold enough recordings; args as `in_windows`."""
+    nights = in_windows(nights, fit, over=True)
+    enough = nights.groupby(MACHINE, dropna=False, sort=False)["usable"].transform("sum")
+    return nights[enough >= fit.min_training_recordings]
+
+
+def in_windows(nights: pd.DataFrame, fit: FitSettings, *, over: bool = False) -> pd.DataFrame:
+    """Return the nights that are in the commissioning window of their machine; with `over` only of one that is over.
 
     Args:
-        recordings: all accepted ones of each machine; columns site, machine_type, machine_id, condition and batch.
+        nights: as `humwatch.tasks.plan.history.History.nights`; those without an accepted recording do not count.
         fit: the window.
         over: leave out machines whose window may still get nights.
     """
-    machine, batch = _machine(recordings), recordings["batch"]
-    nights = pd.DataFrame({"machine": machine, "batch": batch}).drop_duplicates()
+    nights = nights[nights["accepted"] > 0]
+    nights = nights.assign(machine=nights.groupby(MACHINE, dropna=False, sort=False).ngroup())
     dated = is_dated(nights["batch"])
     nights = nights[dated | ~dated.groupby(nights["machine"]).transform("any")]
     inside, done = _window(nights, fit)
-    window = pd.MultiIndex.from_frame(nights[inside & done if over else inside])
-    return pd.Series(window.get_indexer(pd.MultiIndex.from_arrays([machine, batch])) >= 0, index=recordings.index)
+    return nights[inside & done if over else inside].drop(columns="machine")
 
 
-def _machine(recordings: pd.DataFrame) -> pd.Series[int]:
-    return recordings.groupby(MACHINE, dropna=False, sort=False).ngroup()
+def _nights_of(recordings: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> pd.DataFrame:
+    """Return the nights of accepted recordings, as in `History.nights`."""
+    counts = recordings[[*MACHINE, "batch"]].assign(accepted=1, usable=usable.astype(int))
+    return counts.groupby([*MACHINE, "batch"], dropna=False, sort=False).sum().reset_index()
 
 
 def _window(nights: pd.DataFrame, fit: FitSettings) -> tuple[pd.Series[bool], pd.Series[bool]]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, get_args
 
+import pandas as pd
+
 from humwatch.storage.lake import Lake
 from humwatch.storage.looked_at import LakeLookedAt
 from humwatch.storage.models import Machine, current_versions
 from humwatch.storage.parts import Part
-from humwatch.tasks.plan.catalog import Catalog, History, catalog_of, load_history, unfinished_parts
+from humwatch.tasks.plan.catalog import Catalog, catalog_of, unfinished_parts
+from humwatch.tasks.plan.history import History, HistoryReader
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key, nights_key, spectrogram_key
 from humwatch.tasks.plan.representations import Representation, parse_all
 from humwatch.tasks.plan.scope import EVERYTHING, Scope
+from humwatch.tasks.plan.tallies import Window
 from humwatch.tasks.plan.variants import Variant, variants
 from humwatch.tasks.settings import FitSettings, Settings, Training
 from humwatch.tasks.weights.sources import WITHOUT_WEIGHTS
@@ -26,13 +30,15 @@ class _Snapshot:
     """What was read of a lake; the runs of every scope that are made of one another share it."""
 
     def __init__(self) -> None:
-        self.history: History | None = None
+        self.histories: dict[frozenset[str] | None, History] = {}
+        self.holding: dict[frozenset[str], frozenset[str]] = {}
         self.unfinished: frozenset[Part] = frozenset()
         self.catalogs: dict[frozenset[str] | None, Catalog] = {}
         self.versions: dict[tuple[str, Machine], str | None] = {}
 
     def clear(self) -> None:
-        self.history = None
+        self.histories.clear()
+        self.holding.clear()
         self.unfinished = frozenset()
         self.catalogs.clear()
         self.versions.clear()
@@ -86,7 +92,11 @@ class Run:
         return self.with_fit(self.settings.fit.model_copy(update={"training": training}))
 
     def with_fit(self, fit: FitSettings) -> Run:
-        """Return the same run under other settings of models; what was read of the lake is shared."""
+        """Return the same run under other settings of models; what was read of the lake is shared.
+
+        So its commissioning windows must be within those of this run.
+        """
+        _ = self._reader
         return self._like(settings=self.settings.model_copy(update={"fit": fit}))
 
     def under_each_training(self) -> list[Run]:
@@ -111,18 +121,47 @@ class Run:
         return {machine: version for machine in wanted if (version := known[key, machine])}
 
     def history(self) -> History:
-        """Return what the lake knows of every recording, in scope or not."""
-        if self._snapshot.history is None:
-            self._snapshot.history = self._load_history()
-        return self._snapshot.history
+        """Return what the lake knows of every recording, in scope or not: of as many rows as there are recordings."""
+        return self.history_of(None)
+
+    def history_of(self, batches: frozenset[str] | None) -> History:
+        """Return what the lake knows of the recordings of some batches, as among all of them; None: of every one.
+
+        Labelled recordings are always read whole: see `catalog`.
+        """
+        kept, unfinished = self._snapshot.histories, self._snapshot.unfinished
+        if None in kept or self._is_labelled:
+            batches = None
+        if batches not in kept:
+            reader = self._reader
+            kept[batches] = reader.whole(unfinished) if batches is None else reader.of(batches, unfinished)
+        return kept[batches]
+
+    def history_with(self, batches: frozenset[str], machines: pd.DataFrame) -> History:
+        """Return as `history_of`, but all nights of some machines (columns `MACHINE`) in its nights."""
+        if None in self._snapshot.histories or not len(machines):
+            return self.history_of(batches)
+        return self._reader.of(batches, self._snapshot.unfinished, machines)
+
+    def history_holding(self, recording_ids: frozenset[str]) -> History:
+        """Return what the lake knows of the batches that hold some recordings, superseded rows included."""
+        holding = self._snapshot.holding
+        if None in self._snapshot.histories or self._is_labelled:
+            return self.history()
+        if recording_ids not in holding:
+            holding[recording_ids] = self._reader.batches_holding(recording_ids)
+        return self.history_of(holding[recording_ids])
+
+    def history_in_scope(self) -> History:
+        """Return what the lake knows of the recordings of the batches in scope."""
+        return self.history_of(self.scope.batches)
 
     def catalog(self) -> Catalog:
         """Return all that the lake knows of the recordings of the batches in scope.
 
         Labelled recordings are split by facts that only their whole rows have, so then it is of every recording.
         """
-        labelled = self.settings.fit.training == "labelled"
-        return self.catalog_of(None if labelled else self.scope.batches)
+        return self.catalog_of(None if self._is_labelled else self.scope.batches)
 
     def catalog_of(self, batches: frozenset[str] | None) -> Catalog:
         """Return all that the lake knows of the recordings of some batches; None: of every recording."""
@@ -132,13 +171,29 @@ class Run:
         if None in kept:
             return kept[None].restricted_to(Scope(batches))
         # What is worked on needs its marks; for what only counts a listing of facts will do.
-        unfinished = unfinished_parts(self.lake, self.spectrogram_key, self.history(), batches)
+        unfinished = unfinished_parts(self.lake, self.spectrogram_key, self.history_of(batches), batches)
         if unfinished:
             unfinished |= self._snapshot.unfinished
             self.refresh()
-            self._snapshot.unfinished, self._snapshot.history = unfinished, self._load_history(unfinished)
-        kept[batches] = catalog_of(self.lake, self.history(), batches)
+            self._snapshot.unfinished = unfinished
+        kept[batches] = catalog_of(self.lake, self.history_of(batches), batches)
         return kept[batches]
+
+    @property
+    def _is_labelled(self) -> bool:
+        return self.settings.fit.training == "labelled"
+
+    @cached_property
+    def _reader(self) -> HistoryReader:
+        settings = self.settings
+        return HistoryReader(
+            self.lake,
+            self.spectrogram_key,
+            settings.health,
+            settings.spectrogram,
+            settings.images.window_frames,
+            Window.of(settings.fit),
+        )
 
     @property
     def spectrogram_key(self) -> str:
@@ -190,16 +245,9 @@ class Run:
     def _like(self, **changed: Any) -> Run:
         """Return a run that differs in nothing of which something was read."""
         run = replace(self, **changed)
-        shared = vars(self).keys() & {"lake", "embedding"}
+        shared = vars(self).keys() & {"lake", "embedding", "_reader"}
         vars(run).update({name: vars(self)[name] for name in shared}, _snapshot=self._snapshot)
         return run
-
-    def _load_history(self, unfinished: Collection[Part] = frozenset()) -> History:
-        settings = self.settings
-        window_frames = settings.images.window_frames
-        return load_history(
-            self.lake, self.spectrogram_key, settings.health, settings.spectrogram, window_frames, unfinished
-        )
 
     def _sources(self) -> Iterable[str]:
         return dict.fromkeys(representation.source for representation in self.representations)

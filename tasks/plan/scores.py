@@ -70,8 +70,8 @@ def expected_scores(run: Run) -> Iterator[ScoreUnit]:
     """Yield a table for every variant and part in scope that has recordings of machines with a current model."""
     catalog, fit = run.catalog(), run.settings.fit
     for seed in fit.seeds:
-        roles = assign_roles(catalog.eligible_history, fit, seed)
-        recordings = run.scope.recordings(catalog.accepted.join(roles))[_SENT]
+        roles = assign_roles(catalog.accepted, fit, seed, catalog.history.nights)
+        recordings = run.scope.recordings(catalog.accepted.assign(role=roles))[_SENT]
         machines = by_machine(recordings)
         for variant in (variant for variant in run.variants if variant.seed == seed):
             key = run.model_key(variant)

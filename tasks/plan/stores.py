@@ -67,6 +67,6 @@ def features_of(run: Run, parts: Iterable[Part]) -> list[FeatureStore]:
 
 
 def _parts(run: Run) -> list[Part]:
-    history = run.history()
+    history = run.history_in_scope()
     held = set(history.rows["part_id"])
     return [part for part in run.scope.parts(history.parts.values()) if part.part_id in held]

@@ -17,7 +17,7 @@ from humwatch.tasks.plan.actions import Actions
 from humwatch.tasks.plan.catalog import MACHINE, by_machine
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key
 from humwatch.tasks.plan.representations import parse
-from humwatch.tasks.plan.roles import assign_roles
+from humwatch.tasks.plan.roles import assign_roles, training_nights
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.tonight import of_nights
@@ -87,7 +87,8 @@ def expected_models(run: Run) -> Iterator[FitUnit]:
     machines = Scope(_commissioned(run) if keeps_models else None, run.scope.machines)
     catalog = run.scoped(machines).catalog()
     for seed in fit.seeds:
-        accepted = catalog.accepted.join(assign_roles(catalog.eligible_history, fit, seed))
+        accepted = catalog.accepted
+        accepted = accepted.assign(role=assign_roles(accepted, fit, seed, catalog.history.nights))
         training = machines.recordings(accepted[accepted["role"] == "train"])
         # Bits depend on the order of rows, and nothing shall depend on how recordings were grouped into parts.
         of_machine = by_machine(training.sort_values("recording_id"))
@@ -175,10 +176,8 @@ def bounded(training: pd.DataFrame, windows_of_each: np.ndarray, fit: FitSetting
 def _commissioned(run: Run) -> frozenset[str]:
     """Return the batches of the commissioning windows of machines that lack a model."""
     fit = run.settings.fit
-    history = run.history().eligible
-    roles = assign_roles(history, fit, fit.seeds[0])  # a commissioning window has nothing random
-    training = Scope(machines=run.scope.machines).recordings(history[roles == "train"])
-    machines = by_machine(training[[*MACHINE, "batch"]].drop_duplicates())
+    nights = training_nights(run.history_in_scope().nights, fit)
+    machines = by_machine(Scope(machines=run.scope.machines).recordings(nights))
     fitted = [run.current_versions(run.model_key(variant), machines) for variant in run.variants]
     lacking = [rows["batch"] for machine, rows in machines.items() if any(machine not in each for each in fitted)]
     return frozenset(chain.from_iterable(lacking))

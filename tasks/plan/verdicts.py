@@ -30,15 +30,42 @@ def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: Spectrogra
     Args:
         facts: one row a recording: the fields of `humwatch.tasks.spectrograms.health.Health` (null where decoding
             failed), the columns that `repeats` reads, `reason`, null where decoding succeeded, and `share_of_file`, the
-            share of its file that a clip is, null of a whole one.
+            share of its file that a clip is, null of a whole one. Where there is a column `n`, a row stands for so many
+            recordings alike; of 0 it is judged and does not count among its machine's.
         settings: the limits.
         spectrogram: what it needs of the recordings.
 
     Returns:
         object Series of `Reason` or None with the index of `facts`.
     """
-    columns = ("nonfinite_fraction", "peak_dbfs", "clipped_fraction", "duration_s")
-    nonfinite, peak, clipped, duration = (_numbers(facts, column) for column in columns)
+    duration = _numbers(facts, "duration_s")
+    verdict = judge_alone(facts, settings).to_numpy(dtype=object, copy=True)
+
+    def reject(reason: Reason, applies: npt.NDArray[np.bool_]) -> None:
+        verdict[applies & pd.isna(verdict)] = reason
+
+    reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
+    heard = facts["channels_heard"].astype(np.float64).fillna(1)
+    reject(Reason.OTHER_CHANNELS, _unusual(heard, pd.isna(verdict), facts))
+    heard_to_hz = _heard_to_hz(facts["sample_rate_hz"], spectrogram)
+    reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
+    usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
+    is_off = (np.abs(duration - usual) / usual > settings.duration_tolerance) & ~_is_clip(facts)
+    n_fit = np.where(pd.isna(verdict) & ~_is_clip(facts), _count(facts), 0)
+    counts = pd.DataFrame({"fit": n_fit, "off": np.where(is_off, n_fit, 0)}, index=facts.index)
+    of_machine = counts.groupby(_machine(facts), dropna=False).transform("sum")
+    reject(Reason.WRONG_LENGTH, is_off & (of_machine["off"] < _MOST_OFF * of_machine["fit"]).to_numpy())
+    return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
+
+
+def judge_alone(facts: pd.DataFrame, settings: HealthSettings) -> pd.Series:
+    """The first reason that applies to each recording whatever the others are, or None: those before REPEATED.
+
+    As `judge`.
+    """
+    nonfinite, peak, clipped = (
+        _numbers(facts, column) for column in ("nonfinite_fraction", "peak_dbfs", "clipped_fraction")
+    )
     dead = facts["dead_channel"].to_numpy(dtype=np.float64, na_value=np.nan) == 1
     reasons = facts["reason"].astype(object)
     verdict = reasons.where(reasons.notna(), None).to_numpy(dtype=object, copy=True)
@@ -50,16 +77,6 @@ def judge(facts: pd.DataFrame, settings: HealthSettings, spectrogram: Spectrogra
     reject(Reason.DEAD_CHANNEL, dead & (peak > FLOOR_DBFS))
     reject(Reason.SILENT, ac_levels_dbfs(facts) < settings.silent_rms_dbfs)
     reject(Reason.CLIPPED, clipped > settings.max_clipped_fraction)
-    reject(Reason.REPEATED, repeats(facts, pd.isna(verdict)))
-    heard = facts["channels_heard"].astype(np.float64).fillna(1)
-    reject(Reason.OTHER_CHANNELS, _unusual(heard, pd.isna(verdict), facts))
-    heard_to_hz = _heard_to_hz(facts["sample_rate_hz"], spectrogram)
-    reject(Reason.OTHER_BAND, _unusual(heard_to_hz, pd.isna(verdict), facts))
-    usual = usual_durations_s(facts.assign(reason=verdict)).to_numpy()
-    is_off = (np.abs(duration - usual) / usual > settings.duration_tolerance) & ~_is_clip(facts)
-    fit = pd.Series(np.where(pd.isna(verdict) & ~_is_clip(facts), is_off, np.nan), index=facts.index)
-    share_off = fit.groupby(_machine(facts), dropna=False).transform("mean").to_numpy()
-    reject(Reason.WRONG_LENGTH, is_off & (share_off < _MOST_OFF))
     return pd.Series(verdict, index=facts.index, dtype=object, name="reason")
 
 
@@ -87,18 +104,29 @@ def usual_durations_s(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the median duration of each recording's machine, of whole ones that nothing but their length rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, duration_s, reason and share_of_file.
+        facts: columns site, machine_type, machine_id, duration_s, reason and share_of_file, perhaps `n`: as `judge`.
     """
     fit = (facts["reason"].isna() | (facts["reason"] == Reason.WRONG_LENGTH)) & ~_is_clip(facts)
-    durations = facts["duration_s"].astype(np.float64).where(fit)
-    return durations.groupby(_machine(facts), dropna=False).transform("median")
+    machine = facts.groupby(_machine(facts), dropna=False, sort=False).ngroup().to_numpy()
+    table = pd.DataFrame({"machine": machine, "value": _numbers(facts, "duration_s"), "count": _count(facts)})
+    table = table[fit.to_numpy() & table["value"].notna() & table["count"].gt(0)].sort_values(["machine", "value"])
+    # Where each value begins and ends among all of its machine's in their order, and which is in the middle.
+    ends = table["count"].cumsum().to_numpy()
+    last = pd.Series(ends).groupby(table["machine"].to_numpy()).max()
+    counts = table.groupby("machine")["count"].sum()
+    first = last - counts
+    values = table["value"].to_numpy()
+    lower = values[np.searchsorted(ends, first + (counts - 1) // 2, side="right")]
+    upper = values[np.searchsorted(ends, first + counts // 2, side="right")]
+    medians = pd.Series((lower + upper) / 2, index=counts.index)
+    return pd.Series(medians.reindex(machine).to_numpy(np.float64), index=facts.index)
 
 
 def usual_rates_hz(facts: pd.DataFrame) -> pd.Series[float]:
     """Return the most frequent sample rate of each recording's machine, of those that nothing but their band rejects.
 
     Args:
-        facts: columns site, machine_type, machine_id, sample_rate_hz, reason and share_of_file.
+        facts: columns site, machine_type, machine_id, sample_rate_hz, reason and share_of_file, perhaps `n`.
     """
     fit = facts["reason"].isna() | (facts["reason"] == Reason.OTHER_BAND)
     return _usual(facts["sample_rate_hz"].astype(np.float64), fit.to_numpy(), facts)
@@ -129,7 +157,13 @@ def _usual(values: pd.Series[float], fit: npt.NDArray[np.bool_], facts: pd.DataF
 
 def _weight(facts: pd.DataFrame) -> pd.Series[float]:
     """How much each row counts among its machine's: the clips of a file as much as one recording."""
-    return facts["share_of_file"].astype(np.float64).fillna(1.0)
+    return facts["share_of_file"].astype(np.float64).fillna(1.0) * _count(facts)
+
+
+def _count(facts: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """How many recordings each row stands for."""
+    n = facts.get("n")
+    return np.ones(len(facts), np.int64) if n is None else n.to_numpy(np.int64)
 
 
 def _is_clip(facts: pd.DataFrame) -> npt.NDArray[np.bool_]:

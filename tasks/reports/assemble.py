@@ -100,7 +100,7 @@ def notes_table(catalog: Catalog, scores: pd.DataFrame, run: Run, silent: Sequen
     for machine, recordings in by_machine(several).items():
         note = f"heard with {recordings['channels_heard'].max():.0f} channels: pictures and sound are of channel 0"
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
-    for machine, note in suspicions(catalog.recordings, catalog.history):
+    for machine, note in suspicions(catalog.recordings, catalog.history.rows):
         rows.append((machine.site, machine.machine_type, machine.machine_id, machine.condition, "", "", note))
     for machine in silent:
         note = "silent: it sent nothing, and did on nights before"

@@ -46,7 +46,7 @@ def compute_spectrograms(run: Run) -> SpectrogramSummary:
     lake, settings = run.lake, run.settings
     expected = expected_spectrograms(run)
     stores = missing(lake, expected)
-    history = run.history()
+    history = run.history_in_scope()
     rows = history.rows
     rows = rows[rows["part_id"].isin({store.part.part_id for store in stores})]
     current = {part_id: frozenset(of_part) for part_id, of_part in rows.groupby("part_id")["row"]}
@@ -84,7 +84,7 @@ def _log_rejected(run: Run, tables: Mapping[str, pa.Table]) -> None:
     """Log the recordings of some parts that are rejected, whoever rejected them: listing, decoding or the verdict."""
     if not (tables and _log.isEnabledFor(logging.INFO)):
         return
-    rows = run.history().rows
+    rows = run.history_in_scope().rows
     rejected = rows[(rows["status"] == "rejected") & rows["part_id"].isin(tables)]
     for part_id, row, reason in rejected[["part_id", "row", "reason"]].itertuples(index=False):
         _log.info("%s is rejected: %s", tables[part_id]["path"][row], reason)

@@ -100,8 +100,11 @@ def test_a_fleets_nights_are_as_they_were_judged(lakes):
     assert set(states["night"]) == {NIGHTS[-1]}
     assert states.loc["fan", "label"] == "abnormal"
     evaluate_scores.fn(tonight)
-    assert {path for path in contents(lake).items() if "raised" not in path[0].parts} == {
-        path for path in before.items() if "raised" not in path[0].parts
+    after = contents(lake)
+    assert {path.parts[0] for path in after} - {path.parts[0] for path in before} == {"history"}
+    since = {"raised", "history"}
+    assert {item for item in after.items() if not since & {*item[0].parts}} == {
+        item for item in before.items() if not since & {*item[0].parts}
     }
 
 

@@ -117,7 +117,7 @@ def test_pictures_sound_and_maps_are_of_channel_0_and_the_page_says_so(heard, sc
     notes = notes_table(catalog, scores, heard, [])["note"].tolist()
     assert f"heard with {CHANNELS} channels: pictures and sound are of channel 0" in notes
     chosen = scores[scores["label"] == "abnormal"].groupby("backbone").head(1)
-    for backbone, explanation in zip(chosen["backbone"], explain_recordings(catalog, chosen, heard), strict=True):
+    for backbone, explanation in zip(chosen["backbone"], explain_recordings(chosen, heard), strict=True):
         assert explanation.reason is None
         assert explanation.relevance.shape == (64, row["n_frames"])
         # A window says something of its own frames, a vector of the recording of all.

@@ -87,8 +87,10 @@ def top_recordings_of(
 
     def listen(view: MachineView) -> list[TopRecording]:
         rows = scores.get(view.machine, ())[:most] if view.state in _STATES_WITH_AUDIO else ()
+        if not rows:
+            return []
         chosen = pd.DataFrame(rows[:_EXPLAINED])
-        explained = {each.recording_id: each.relevance for each in explain_recordings(catalog, chosen, run)}
+        explained = {each.recording_id: each.relevance for each in explain_recordings(chosen, run)}
         recordings = []
         for row, place in zip(rows, rows_of(places.loc[[row["recording_id"] for row in rows]]), strict=True):
             logmel, relevance = spectrogram_of(catalog, place, run), explained.get(row["recording_id"])

@@ -139,11 +139,12 @@ def test_a_night_is_ranked_among_all_recordings_whatever_the_domains_say():
     passports = {
         (Machine("fan", "id_00"), "v"): passport(calibration_scores=[1.0, 2.0, 3.0], training_recordings=["c"])
     }
-    judged = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings(), FitSettings())
+    nights = pd.DataFrame([{**fan, "batch": "2026-01-02", "usable": 2}])
+    judged = night_facts("2026-01-02", recordings, nights, scores, passports, AlarmSettings(), FitSettings())
     (facts,) = judged.to_dict("records")
     assert facts["night_score"] == pytest.approx(scipy.stats.norm.isf(2 / 4))
     scores["p_value"] = np.nan
-    unranked = night_facts("2026-01-02", recordings, scores, passports, AlarmSettings(), FitSettings())
+    unranked = night_facts("2026-01-02", recordings, nights, scores, passports, AlarmSettings(), FitSettings())
     assert np.isnan(unranked["night_score"][0])
     assert unranked["reason"][0] == "none of its recordings has a score with a p-value"
 
@@ -171,4 +172,6 @@ def test_a_machine_without_a_model_is_told_how_far_it_is_and_when_it_is_judged(f
         "status": ["accepted"] * 5 + ["rejected", "accepted"],
     })  # fmt: skip
     recordings["batch"] = "2026-01-" + recordings["day"]
-    assert commissioning("2026-01-04", recordings, fit).startswith(said)
+    recordings["usable"] = recordings["status"].eq("accepted") & recordings["label"].ne("abnormal")
+    nights = recordings.groupby("batch")["usable"].sum().reset_index()
+    assert commissioning("2026-01-04", nights, fit).startswith(said)

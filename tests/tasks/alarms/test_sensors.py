@@ -8,6 +8,7 @@ from passports import passport
 from humwatch.storage.models import Machine
 from humwatch.tasks.alarms.facts import night_facts
 from humwatch.tasks.alarms.sensors import sensor_fault, told_few, too_few, with_dropouts
+from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.settings import AlarmSettings, FitSettings
 
 GOOD = {
@@ -127,7 +128,9 @@ def test_a_night_is_judged_by_its_recordings_without_dropouts():
 
     def facts(night):
         known = pd.concat([training, night], ignore_index=True)
-        (row,) = night_facts("2026-01-20", known, scores, passports, AlarmSettings(), FitSettings()).to_dict("records")
+        nights = known[[*MACHINE, "batch"]].drop_duplicates().assign(usable=1)
+        judged = night_facts("2026-01-20", known, nights, scores, passports, AlarmSettings(), FitSettings())
+        (row,) = judged.to_dict("records")
         return row
 
     one_lost = facts(tonight)

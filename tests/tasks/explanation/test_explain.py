@@ -30,14 +30,14 @@ def scored(tmp_path_factory):
 
 def test_the_whine_is_what_drove_the_scores(scored):
     chosen = all_scores(scored).query("label == 'abnormal'").sort_values("file")
-    explanations = list(explain_recordings(scored.catalog(), chosen, scored))
+    explanations = list(explain_recordings(chosen, scored))
     assert [each.recording_id for each in explanations] == list(chosen["recording_id"])
     for each in explanations:
         assert each.reason is None
         assert each.relevance.shape == (64, 63)
         assert 37 <= each.relevance.sum(axis=1).argmax() <= 45
-    # The history alone will do, as a report on one night has of the nights before.
-    again = list(explain_recordings(scored.catalog_of(frozenset()), chosen.iloc[::-1], scored))
+    # Whatever of the lake has been read.
+    again = list(explain_recordings(chosen.iloc[::-1], replace(scored)))
     np.testing.assert_array_equal(again[-1].relevance, explanations[0].relevance)
 
 
@@ -45,9 +45,8 @@ def test_what_cannot_be_explained_has_a_reason(scored, tmp_path):
     work = replace(scored, lake_uri=str(shutil.copytree(scored.lake_uri, tmp_path / "lake")))
     chosen = all_scores(work).query("label == 'abnormal'").groupby("machine_type").head(1)
     lake = work.lake
-    catalog = work.catalog()
-    normal = catalog.history["label"].eq("normal") & catalog.history["machine_type"].eq("fan")
-    catalog.history.loc[normal, "status"] = "rejected"
+    rows = work.history().rows
+    rows.loc[rows["label"].eq("normal") & rows["machine_type"].eq("fan"), "status"] = "rejected"
     key = model_key(Variant(BACKBONE, "mahalanobis", 0), work.embedding, work.settings.fit)
     lake.delete(f"models/{key}/{Machine('pump', 'id_00').path}")
     unknown = chosen.iloc[:1].assign(recording_id="gone")
@@ -56,6 +55,6 @@ def test_what_cannot_be_explained_has_a_reason(scored, tmp_path):
         (chosen[chosen["machine_type"] == "pump"], "passport.json"),
         (unknown, "its spectrogram is not in the lake"),
     ):
-        (found,) = explain_recordings(catalog, rows, work)
+        (found,) = explain_recordings(rows, work)
         assert found.relevance is None
         assert reason in found.reason

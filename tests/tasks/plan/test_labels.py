@@ -11,10 +11,12 @@ from humwatch.storage.label_imports import put_labels, read_labels
 from humwatch.storage.lake import Lake
 from humwatch.storage.parts import create_part
 from humwatch.storage.tables import RECORDINGS
-from humwatch.tasks.plan.catalog import current_recordings, load_history
+from humwatch.tasks.plan.catalog import current_recordings
+from humwatch.tasks.plan.history import HistoryReader
 from humwatch.tasks.plan.labels import apply_labels
 from humwatch.tasks.plan.maintenance_log import import_labels, read_log
 from humwatch.tasks.plan.new_actions import Plant
+from humwatch.tasks.plan.tallies import Window
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 
 NIGHTS = ("2026-11-20", "2026-11-21", "2026-11-22")
@@ -64,7 +66,7 @@ def imported(lake, text):
 
 def labels(lake):
     """The labels of the catalog, those that are not null."""
-    found = load_history(lake, "no-key", HealthSettings(), SpectrogramSettings(), 64).rows
+    found = HistoryReader(lake, "no-key", HealthSettings(), SpectrogramSettings(), 64, Window(14)).whole().rows
     given = found[found["label"].notna()]
     return dict(zip(given["recording_id"], given["label"], strict=True))
 

@@ -179,7 +179,8 @@ def test_a_stuck_recorder_is_a_sensor_fault_and_trains_with_one_take(tmp_path):
                  "model_version", "score", "drift"]
     )  # fmt: skip
     for night, n_rejected in zip(nights, (5, 6, 6), strict=True):
-        facts = night_facts(night, recordings, empty, {}, AlarmSettings(), FitSettings()).set_index("machine_type")
+        facts = night_facts(night, recordings, work.history().nights, empty, {}, AlarmSettings(), FitSettings())
+        facts = facts.set_index("machine_type")
         assert facts.loc["fan", "state"] == "unhealthy_sensor"
         assert facts.loc["fan", "reason"].startswith(f"{n_rejected} of 6 recordings rejected ({n_rejected} repeated): ")
         assert facts.loc["pump", "state"] != "unhealthy_sensor"

@@ -16,6 +16,7 @@ from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.features.task import compute_features
 from humwatch.tasks.ingest.task import ingest_sources
 from humwatch.tasks.plan import run as run_module
+from humwatch.tasks.plan.history import HistoryReader
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope
 from humwatch.tasks.plan.waiting import waiting, waiting_by_night, waiting_for_scores
@@ -38,9 +39,9 @@ def run(tmp_path):
 def read(monkeypatch):
     """How often the history of a lake is read, and which catalogs are made of it."""
     counts = []
-    for name in ("load_history", "catalog_of"):
-        real = getattr(run_module, name)
-        monkeypatch.setattr(run_module, name, lambda *args, name=name, real=real: counts.append(name) or real(*args))
+    for owner, name in ((HistoryReader, "whole"), (run_module, "catalog_of")):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, name=name, real=real: counts.append(name) or real(*args))
     return counts
 
 
@@ -53,7 +54,7 @@ def test_a_run_with_nothing_to_do_reads_the_history_once_and_makes_one_catalog(r
     done = compute_spectrograms.fn(again).recordings_decoded, compute_features.fn(again).windows_embedded
     assert (*done, fit_models.fn(again).models_fitted, score_recordings.fn(again).recordings_scored) == (0, 0, 0, 0)
     assert evaluate_scores.fn(again) == evaluation_id
-    assert read == ["load_history", "catalog_of"]
+    assert read == ["whole", "catalog_of"]
 
 
 def test_what_a_stage_changes_is_seen_by_the_next(run, archive):
@@ -76,7 +77,7 @@ def test_a_stage_that_fails_leaves_nothing_that_was_read(run, archive, read):
     with pytest.raises(StorageUnavailable):
         fails.fn(run)
     run.history()
-    assert read == ["load_history"]
+    assert read == ["whole"]
 
 
 def test_scopes_of_one_run_share_what_was_read(run, archive, read):
@@ -86,7 +87,7 @@ def test_scopes_of_one_run_share_what_was_read(run, archive, read):
     scoped = run.scoped(Scope(machines="fan/*"))
     assert scoped.catalog() is whole
     assert (scoped.lake, scoped.embedding) == (run.lake, run.embedding)
-    assert read == ["load_history", "catalog_of"]
+    assert read == ["whole", "catalog_of"]
     scoped.refresh()
     assert run.catalog() is not whole
 
