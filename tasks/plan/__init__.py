@@ -7,7 +7,9 @@ Where do I go to ...
     know what a run is given: lake, settings, scope, keys      run.py
     name a thing by the settings that shape it                 keys.py
     read what a setting asks for: representations, models      representations.py, variants.py
-    know what the lake knows of each recording                 catalog.py
+    know what the lake knows of each recording                 catalog.py, history.py
+        read of a part the few columns that takes              part_rows.py
+        have other nights as counts, carried on                tallies.py
         whether it is fit to be scored                         verdicts.py
         what people say of it                                  labels.py, actions.py, times.py
         which of them a run is about                           scope.py
