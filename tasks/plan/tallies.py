@@ -64,7 +64,7 @@ class Window:
         first, last = fit.commissioning_from, fit.commissioning_until
         if first is None and last is None:
             return cls(fit.commissioning_nights)
-        return cls(0, first and first.isoformat(), last and last.isoformat())
+        return cls(0, first.isoformat() if first else None, last.isoformat() if last else None)
 
 
 @dataclass(frozen=True)
