@@ -13,6 +13,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
+# What most commands of the tests come to import, each when it needs it.
+_PRELOADED = [
+    *("humwatch.flows.cli.app", "humwatch.flows.looking", "humwatch.flows.nightly", "humwatch.flows.train"),
+    *("humwatch.flows.cli.fleet_tables", "humwatch.flows.operations.status", "humwatch.tasks.alarms.task"),
+    *("humwatch.tasks.reports.night.night_site", "humwatch.tasks.reports.evaluation.page"),
+    *("prefect.artifacts", "prefect.events", "prefect.blocks.system", "distributed", "zarr"),
+    *("sklearn.metrics", "scipy.stats", "scipy.optimize", "matplotlib.backends.backend_agg", "matplotlib.figure"),
+    "warm",
+]
 _READ_BY_IMPORTS = ("PREFECT_", "PYTHON")
 
 
@@ -26,7 +35,7 @@ def can_run(environment: Mapping[str, str], server_environment: Mapping[str, str
 
 def start(environment: Mapping[str, str]) -> None:
     """Start the process that imports, under an environment."""
-    _CONTEXT.set_forkserver_preload(["humwatch.flows.cli.app", "warm"])
+    _CONTEXT.set_forkserver_preload(_PRELOADED)
     kept = dict(os.environ)
     os.environ.update(environment, PYTHONPATH=os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))
     try:
