@@ -6,6 +6,8 @@ nothing left to do; with `--plain` also from the files of the archive as an obje
 
 - seconds by stage, and of all stages together in relation to those of the local run;
 - wall time of the command, imports and an embedded Prefect server included;
+- waited for: how long at least one answer was on its way, whatever else was done meanwhile: the most that distance can
+  cost, and the same on a busy machine;
 - requests by kind, and with `--requests` how many there were to which objects.
 """
 
@@ -63,11 +65,13 @@ def run(source: str, lake: str, options: list[str], environment: dict[str, str])
 def run_far(source: str, lake: str, options: list[str], proxy: Any, *, tell: bool) -> Figures:
     """Run the command once over the proxy; return its figures with the requests by kind."""
     proxy.heads.clear()
+    proxy.delayed_s = 0.0
     figures = run(source, lake, options, proxy.env)
     counts = Counter(kind for kind, _ in proxy.requests)
     if tell:
         _tell_requests(proxy.requests, lake)
-    return figures | {"requests": float(counts.total())} | {kind: float(counts[kind]) for kind in KINDS}
+    kinds = {kind: float(counts[kind]) for kind in KINDS}
+    return {**figures, "waited for": proxy.delayed_s, "requests": float(counts.total()), **kinds}
 
 
 def _tell_requests(requests: list[tuple[str, str]], lake: str) -> None:
@@ -92,6 +96,8 @@ def print_table(results: dict[str, Figures], title: str) -> None:
     for name in (*STAGES, "all stages", "the command"):
         table.add_row(name, *(f"{figures[name]:.1f} s" for figures in results.values()))
     table.add_row("all stages: local", *(f"{figures['all stages'] / near:.2f}" for figures in results.values()))
+    waits = [figures.get("waited for") for figures in results.values()]
+    table.add_row("waited for", *("" if wait_s is None else f"{wait_s:.1f} s" for wait_s in waits))
     for name in ("requests", *KINDS):
         counts = [figures.get(name) for figures in results.values()]
         table.add_row(name, *("" if count is None else f"{count:.0f}" for count in counts))

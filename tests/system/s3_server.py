@@ -213,7 +213,8 @@ class S3Proxy:
     Attributes:
         url: where it listens.
         delay_s: how long every answer takes beside what the server needs, as from a store that is far.
-        most_at_once: how many requests were under way at the same time, at most.
+        most_at_once: how many requests were delayed at the same time, at most.
+        delayed_s: how long at least one was.
         heads: the heads of all requests.
         gets: GET requests that were passed on, and `read_bytes`: the bytes of their answers' bodies, both by path.
         spoiled: how many requests were answered with `slow_down`, and how many answers `cut`.
@@ -222,7 +223,8 @@ class S3Proxy:
     def __init__(self, server: S3Server) -> None:
         self.server = server
         self.delay_s = 0.0
-        self.most_at_once = self._under_way = 0
+        self.most_at_once = self._delayed = 0
+        self.delayed_s = 0.0
         self.shares = (0.0, 0.0)
         self.random = random.Random(0)
         self.gets: Counter[str] = Counter()
@@ -279,10 +281,7 @@ class S3Proxy:
             writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         length = re.search(rb"\r\ncontent-length: *(\d+)", head.lower())
         body = await reader.readexactly(int(length[1])) if length else b""
-        self._under_way += 1
-        self.most_at_once = max(self.most_at_once, self._under_way)
-        await asyncio.sleep(self.delay_s)
-        self._under_way -= 1
+        await self._delay()
         drawn = self.random.random()
         if drawn < self.shares[0]:
             self.spoiled["slow_down"] += 1
@@ -305,6 +304,16 @@ class S3Proxy:
             return
         writer.write(answer)
         await writer.drain()
+
+    async def _delay(self) -> None:
+        if not self._delayed:
+            self._since = time.monotonic()
+        self._delayed += 1
+        self.most_at_once = max(self.most_at_once, self._delayed)
+        await asyncio.sleep(self.delay_s)
+        self._delayed -= 1
+        if not self._delayed:
+            self.delayed_s += time.monotonic() - self._since
 
     async def _ask(self, head: bytes, body: bytes) -> bytes:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.server.port)
