@@ -197,16 +197,15 @@ class Lake:
             with suppress(FileNotFoundError):
                 self._fs.rm(self._full(path), recursive=True)
 
-    def delete_objects(self, paths: Sequence[str]) -> None:
-        """Delete objects whose names are known, in as few requests as the store allows; absent ones do not matter."""
+    def delete_folder(self, folder: str, paths: Sequence[str]) -> None:
+        """Delete a folder whose objects are known, so that a store that is far need not list it; some may be absent.
+
+        On a disk all that is in it goes, with what a killed writer left half written.
+        """
         if self.is_local:
-            for path in paths:
-                self.delete(path)
-            for folder in {Path(self._full(path)).parent for path in paths}:
-                with suppress(OSError):  # others are writing there, or it is gone
-                    folder.rmdir()
+            self.delete(folder)
             return
-        with translated_errors(self.uri):
+        with translated_errors(self.uri_of(folder)):
             remove_objects(self._fs, [self._full(path) for path in paths])
 
     def _full(self, path: str) -> str:

@@ -85,7 +85,7 @@ class PartStore:
     def mark(self, lake: Lake, mark: Mark, blocks: Iterable[range]) -> bool:
         """Mark the store complete and drop the receipts of its blocks; False when another writer was first."""
         first = lake.create(self.mark_path, mark.encode())
-        lake.delete_objects([self.receipt_path(rows.start) for rows in blocks])
+        lake.delete_folder(self._receipts, [self.receipt_path(rows.start) for rows in blocks])
         return first
 
     def read_mark(self, lake: Lake) -> Mark:
