@@ -93,6 +93,7 @@ def plan_pruning(run: Run, older_than_days: int, now: datetime) -> Pruning:
     needs = Needs(run.lake, run.under_each_training(), take_inventory(run.lake), now - timedelta(days=older_than_days))
     removals = [
         *_superseded_keys(needs),
+        *_superseded_histories(needs),
         *_superseded_parts(needs),
         *(scores := list(_superseded_scores(needs))),
         *_superseded_models(needs, {removal.path for removal in scores}),
@@ -113,6 +114,13 @@ def _superseded_keys(needs: Needs) -> Iterator[Removal]:
         for key in sorted(needs.existing_keys(kind) - needs.keys[kind]):
             objects = [item.path for item in below(needs.objects, f"{kind}/{key}")]
             yield Removal(f"{kind}/{key}", "key of no settings, report or model in use", _marks(kind, objects))
+
+
+def _superseded_histories(needs: Needs) -> Iterator[Removal]:
+    """What nights carry on under spectrogram keys that go, or are gone."""
+    for name in sorted(needs.existing_keys("history")):
+        if name.rpartition("-")[0] not in needs.keys["spectrograms"]:
+            yield Removal(f"history/{name}", "key of no settings, report or model in use")
 
 
 def _marks(kind: str, paths: Sequence[str]) -> tuple[str, ...]:

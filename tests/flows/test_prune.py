@@ -88,9 +88,12 @@ def test_of_two_spectrogram_keys_only_the_unused_goes(lake, source):
     (used,) = keys(lake)["spectrograms"]
     compute_spectrograms.fn(work_on(lake, COARSE))
     unused = only(keys(lake)["spectrograms"] - {used})
+    for key in (used, unused):  # as nights leave it
+        Lake(str(lake)).write(f"history/{key}-0a1b2c/carried/2026-01-01-3d.tallies.parquet", b"")
     report = contents(lake / "reports")
     groups = {group["path"] for group in prune(lake)["groups"]}
-    assert groups == {f"spectrograms/{unused}", f"health/{unused}"}
+    assert groups == {f"spectrograms/{unused}", f"health/{unused}", f"history/{unused}-0a1b2c"}
+    assert {path.name for path in (lake / "history").iterdir()} >= {f"{used}-0a1b2c"}
     assert keys(lake)["spectrograms"] == keys(lake)["health"] == {used}
     assert run_stages(work_on(lake), source) == NO_WORK
     assert contents(lake / "reports") == report

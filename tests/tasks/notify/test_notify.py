@@ -375,7 +375,7 @@ def test_a_secret_block_that_cannot_be_read_is_told_and_the_others_are_used(plan
     def load(name):
         raise ValueError(f"{SECRET} is not there")
 
-    monkeypatch.setattr("humwatch.tasks.notify.task.Secret.load", load)
+    monkeypatch.setattr("prefect.blocks.system.Secret.load", load)
     plant.nights(wrong="na")
     deliveries = plant.tell(secret_blocks=["plant-chat"])
     assert states(deliveries) == ["failed", "sent"]
