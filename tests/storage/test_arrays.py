@@ -99,6 +99,16 @@ def test_a_block_is_one_object(lake):
     assert len([path for path in lake.list("s.zarr/logmel") if not path.endswith("zarr.json")]) == 2
 
 
+def test_a_block_is_written_without_reading_the_one_it_replaces(lake, monkeypatch):
+    stored, asked = array(lake), []
+    write_block(lake, stored, range(4), np.zeros((4, 3, 5), np.float32))
+    monkeypatch.setattr(type(lake._fs), "cat_file", lambda _, path, **more: asked.append((path, more)))
+    write_block(lake, stored, range(4), np.ones((4, 3, 5), np.float32))
+    monkeypatch.undo()
+    assert asked == []
+    assert (read_rows(lake, stored, range(4))[..., :5] == 1).all()
+
+
 def test_a_writer_held_up_in_the_middle_of_the_schema_undoes_nothing(lake):
     values = np.ones((4, 3, FRAMES_PER_SHARD + 7), np.float32)
 
