@@ -81,14 +81,13 @@ _TIMEOUTS_AND_RESETS = (
 _REFUSED_CREDENTIALS = frozenset({"AuthorizationHeaderMalformed", "InvalidToken", "TokenRefreshRequired"})
 
 
-def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem, str]:
+def open_fs(uri: str) -> tuple[AbstractFileSystem, str]:
     """Return the filesystem of a URI or plain path, and the path in it (absolute, without trailing slash).
 
     Listings are never cached: an archive uploaded a second ago is seen. Endpoints, regions and credentials come from
     the environment and its profiles (AWS_*, FSSPEC_*) and from nowhere else; where there are no credentials at all, S3
     is asked as anybody may ask, which public buckets answer. Requests to S3 are repeated while that may help. Chained
-    URLs (`simplecache::s3://`) are not split. `asynchronous` is for callers with an event loop of their own, where the
-    filesystem can be used so.
+    URLs (`simplecache::s3://`) are not split.
 
     Raises:
         ProtocolUnsupported: the protocol is unknown, or its package is not installed.
@@ -103,8 +102,6 @@ def open_fs(uri: str, *, asynchronous: bool = False) -> tuple[AbstractFileSystem
     except ValueError as error:
         raise ProtocolUnsupported(f"{uri}: no fsspec package is known for {protocol}://") from error
     options: dict[str, Any] = {"use_listings_cache": False}
-    if cls.async_impl:
-        options["asynchronous"] = asynchronous
     if protocol in _S3_PROTOCOLS:
         options |= {"config_kwargs": _S3_CONFIG, "max_concurrency": _S3_PIECES_AT_ONCE}
         if _is_anonymous():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+
+from cachetools import LRUCache
 
 from humwatch.storage.errors import LakeTooNew, SourceNotFound
 from humwatch.storage.filesystem import (
@@ -22,9 +25,10 @@ from humwatch.storage.filesystem import (
     s3_code,
     translated_errors,
 )
-from humwatch.storage.remembered import Remembered
 
 FORMAT_VERSION = 1
+# Of objects that never change, kept so that a store that is far is asked for them once.
+_REMEMBERED_BYTES, _REMEMBERED_BYTES_OF_ONE = 32 << 20, 4 << 20
 # Requests under way at once: a remote store answers many as fast as one.
 _AT_ONCE = 16
 
@@ -59,7 +63,9 @@ class Lake:
         self._fs, root = open_fs(self.uri)
         self._root = root.rstrip("/")
         self.is_local = is_local(self._fs)
-        self._fixed, self._there = Remembered(), set[str]()
+        self._fixed: LRUCache[str, bytes] = LRUCache(_REMEMBERED_BYTES, getsizeof=len)
+        self._there = set[str]()
+        self._remembering = threading.Lock()
 
     @classmethod
     def open(cls, uri: str) -> Lake:
@@ -102,17 +108,18 @@ class Lake:
         """
         if self.is_local:
             return self.read(path)
-        data = self._fixed.get(path)
+        with self._remembering:
+            data = self._fixed.get(path)
         if data is None:
             data = self.read(path)
-            self._fixed.put(path, data)
+            self._remember(path, data)
         return data
 
     def create_fixed(self, path: str, data: bytes) -> bool:
         """`create` an object that is never changed; `read_fixed` need not ask for it then."""
         created = self.create(path, data)
         if created and not self.is_local:
-            self._fixed.put(path, data)
+            self._remember(path, data)
         return created
 
     def has_fixed(self, path: str) -> bool:
@@ -129,10 +136,11 @@ class Lake:
         return json.loads(self.read(path))
 
     def about_to_write(self) -> None:
-        """Say that what is worked out next will be written here; a lake that is only looked at ends the look."""
+        """Say that the lake will be changed; one that is only looked at ends the look. All that changes it says so."""
 
     def write(self, path: str, data: bytes) -> None:
         """Write or replace an object; a reader sees the old bytes or the new ones."""
+        self.about_to_write()
         with translated_errors(self.uri_of(path)):
             if self.is_local:
                 self._put(path, data, os.replace)
@@ -145,6 +153,7 @@ class Lake:
         Of several writers one gets True (a hard link locally, `If-None-Match` on S3); none does when the winner's
         answer is lost on the way, so False means that the object is there, and not that somebody else made it.
         """
+        self.about_to_write()
         with translated_errors(self.uri_of(path)):
             if self.is_local:
                 return self._put(path, data, os.link)
@@ -190,6 +199,7 @@ class Lake:
 
     def delete(self, path: str) -> None:
         """Delete an object or everything below a prefix; nothing happens when it is not there."""
+        self.about_to_write()
         with translated_errors(self.uri_of(path)):
             if self.is_local:
                 _delete(Path(self._full(path)))
@@ -202,11 +212,17 @@ class Lake:
 
         On a disk all that is in it goes, with what a killed writer left half written.
         """
+        self.about_to_write()
         if self.is_local:
             self.delete(folder)
             return
         with translated_errors(self.uri_of(folder)):
             remove_objects(self._fs, [self._full(path) for path in paths])
+
+    def _remember(self, path: str, data: bytes) -> None:
+        if len(data) <= _REMEMBERED_BYTES_OF_ONE:
+            with self._remembering:
+                self._fixed[path] = data
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NoReturn
 
 from humwatch.storage.lake import Lake
@@ -13,24 +12,8 @@ class SomethingToDo(BaseException):
 
 
 class LakeLookedAt(Lake):
-    """A lake that is read as any other; whatever would write to it raises `SomethingToDo` and changes nothing."""
+    """A lake that is read as any other; whatever would change it raises `SomethingToDo` and changes nothing."""
 
     def about_to_write(self) -> NoReturn:
-        """End the look."""
-        raise SomethingToDo
-
-    def write(self, path: str, data: bytes) -> NoReturn:  # noqa: ARG002 - as the lake has it
-        """End the look."""
-        raise SomethingToDo
-
-    def create(self, path: str, data: bytes) -> NoReturn:  # noqa: ARG002
-        """End the look."""
-        raise SomethingToDo
-
-    def delete(self, path: str) -> NoReturn:  # noqa: ARG002
-        """End the look."""
-        raise SomethingToDo
-
-    def delete_objects(self, paths: Sequence[str]) -> NoReturn:  # noqa: ARG002
         """End the look."""
         raise SomethingToDo

@@ -50,9 +50,9 @@ def read_members(members: Sequence[Member], max_member_bytes: int) -> Iterator[t
     """Yield every member with its unpacked bytes, in the order given.
 
     Best given in the order of a listing: consecutive members of one archive are fetched together, and so are
-    consecutive files. Members of a
-    compressed tar cost one pass from the archive's start to the last of them, in each call. At most `MAX_READ_BYTES`
-    of packed bytes are held at a time, or one larger member; for a compressed tar also what comes before its turn.
+    consecutive files. Members of a compressed tar cost one pass from the archive's start to the last of them, in each
+    call. At most `MAX_READ_BYTES` of packed bytes are held at a time, or one larger member; for a compressed tar also
+    what comes before its turn.
 
     A member that cannot be read gives a `ReadProblem` and the others go on; so does each of a file that is gone.
 

@@ -114,7 +114,7 @@ def test_survives_pickling(lake):
         lambda lake: lake.write("lake.json", b"{}"),
         lambda lake: lake.create("a.txt", b"new"),
         lambda lake: lake.delete("lake.json"),
-        lambda lake: lake.delete_objects(["a"]),
+        lambda lake: lake.delete_folder("reports", ["reports/index.html"]),
         lambda lake: lake.about_to_write(),
     ],
 )
