@@ -19,6 +19,9 @@ pa.set_memory_pool(pa.system_memory_pool())
 _TEXT = pa.string()
 _TIME = pa.timestamp("us", tz="UTC")
 
+MACHINE = ["site", "machine_type", "machine_id", "condition"]
+"""The columns that name a machine, in every table that has rows of machines."""
+
 RECORDINGS = pa.schema(
     [
         ("recording_id", _TEXT),

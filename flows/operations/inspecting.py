@@ -12,6 +12,7 @@ import pandas as pd
 from humwatch.storage.errors import HumwatchError
 from humwatch.storage.reasons import Reason
 from humwatch.storage.sources import Member, list_members
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.ingest.doubts import doubts_of_manifests, doubts_of_names
 from humwatch.tasks.ingest.file_times import time_in_wav
 from humwatch.tasks.ingest.header_doubts import doubts_of_headers
@@ -33,7 +34,6 @@ from humwatch.tasks.ingest.names import with_time_of_file
 from humwatch.tasks.ingest.pieces import read_headers
 from humwatch.tasks.ingest.recording_facts import Facts
 from humwatch.tasks.ingest.time_doubts import doubts_of_times
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.plan.next_step import what_is_missing
 from humwatch.tasks.settings import IngestSettings, Settings, Training
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from humwatch.storage.tables import MACHINE_NIGHTS
+from humwatch.storage.tables import MACHINE, MACHINE_NIGHTS
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.plan.actions import ACTION_COLUMNS, Actions
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 
 
 def is_news(row: Mapping[str, Any], actions: Actions) -> bool:

@@ -11,10 +11,11 @@ import pandas as pd
 
 from humwatch.storage.models import Machine
 from humwatch.storage.records import Passport
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.alarms.night_scores import night_score
 from humwatch.tasks.alarms.sensors import SENSOR, sensor_fault, told_dropouts, told_few, too_few, with_dropouts
 from humwatch.tasks.detectors.calibration import p_values
-from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.settings import AlarmSettings, FitSettings
 
 Passports: TypeAlias = Mapping[tuple[Machine, str], Passport]

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from humwatch.storage.models import Machine
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.alarms.replay import Night, Verdict
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 
 
 class FleetNights:

@@ -18,7 +18,7 @@ from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import Machine, get_passport
 from humwatch.storage.parts import list_parts
 from humwatch.storage.records import Passport
-from humwatch.storage.tables import MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
+from humwatch.storage.tables import MACHINE, MACHINE_NIGHTS, SCORES, create_table, read_table, read_tables
 from humwatch.tasks.alarms.facts import Passports, label_of, night_facts
 from humwatch.tasks.alarms.fleet_nights import FleetNights, model_name
 from humwatch.tasks.alarms.night_scores import calibration_of
@@ -31,7 +31,7 @@ from humwatch.tasks.alarms.provisional_nights import (
 )
 from humwatch.tasks.alarms.replay import Verdict, replay
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, by_machine, machine_of
+from humwatch.tasks.plan.catalog import by_machine, machine_of
 from humwatch.tasks.plan.night_tables import newest_tables, table_path
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.provisional import provisional, provisional_scores

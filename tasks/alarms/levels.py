@@ -8,7 +8,10 @@ the simulated machines without an alarm reaches (dynamic probability control lim
 Logistics 60, 2013). The machines go through the very code of the real ones: as many reference nights, the same guard,
 and ranks among as many commissioning nights, drawn anew for each simulated fleet. So p-values are as coarse as the real
 ones, and the luck of that draw is in the rate. A rate far below the smallest p-value is kept all the same: by several
-such nights in a row. Their night scores are normal; ranks among the fleet's own nights make those of real machines so.
+such nights in a row. Coarse p-values make evidence that many machines share to the digit; where no level splits such a
+group, what is left of the rate is carried on to later nights.
+
+The night scores of simulated machines are normal; ranks among the fleet's own nights make those of real machines so.
 They follow each other as the fleet's nights may do (AR(1); without that a CUSUM cries wolf: Johnson & Bagshaw, "The
 effect of serial correlation on the performance of CUSUM tests", Technometrics 16, 1974): the autocorrelation of each
 simulated fleet is drawn from what is known of it.

@@ -19,6 +19,7 @@ from humwatch.tasks.alarms.reference_nights import Bools, Floats
 
 MIN_FLEET = 10  # the median of fewer machines is noise of its own
 MOST_BEYOND = 1.0  # standard deviations
+_EXPECTED_MEAN, _EXPECTED_SD = 0.1, 0.15  # of the autocorrelation, before any night was heard
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,6 @@ class Autocorrelation:
         precision = _EXPECTED_SD**-2 + sum(weight for _, weight in estimates)
         total = _EXPECTED_MEAN * _EXPECTED_SD**-2 + sum(mean * weight for mean, weight in estimates)
         return cls(total / precision, precision**-0.5)
-
-
-_EXPECTED_MEAN, _EXPECTED_SD = 0.1, 0.15
 
 
 @dataclass(frozen=True)

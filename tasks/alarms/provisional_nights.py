@@ -15,13 +15,14 @@ import pandas as pd
 
 from humwatch.storage.models import Machine
 from humwatch.storage.records import Passport
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.alarms.facts import Passports
 from humwatch.tasks.alarms.levels import MIN_REFERENCE_NIGHTS
 from humwatch.tasks.alarms.night_scores import calibration_of
 from humwatch.tasks.alarms.rates import machine_rates
 from humwatch.tasks.alarms.shift import newest_shift
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 from humwatch.tasks.settings import AlarmSettings
 
 Labels: TypeAlias = Mapping[tuple[str, Machine], str]

@@ -7,13 +7,13 @@ from typing import Any
 
 from humwatch.storage.lake import Lake
 from humwatch.storage.naming import digest, path_component
-from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
+from humwatch.storage.tables import MACHINE, MACHINE_NIGHTS, read_tables
 from humwatch.tasks.alarms.alarm_list import is_news
 from humwatch.tasks.alarms.judge import judge_night
 from humwatch.tasks.execution.stage import stage
 from humwatch.tasks.frames import rows_of
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 from humwatch.tasks.plan.night_tables import newest_tables, night_of
 from humwatch.tasks.plan.run import Run
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.evaluation import metrics
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.settings import EvaluationSettings
 
 COLUMNS: dict[str, str] = {

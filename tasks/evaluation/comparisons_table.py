@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
 from humwatch.tasks.evaluation.metrics import n_files
 from humwatch.tasks.evaluation.paired import FloatArray, Placements, delong, normal_interval, placements
 from humwatch.tasks.evaluation.summary_table import ALL_TYPES
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.settings import EvaluationSettings
 
 COLUMNS: dict[str, str] = {

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.evaluation.auc_table import optional_text, to_frame
-from humwatch.tasks.plan.catalog import MACHINE
 
 ALL_TYPES = "all"
 COLUMNS: dict[str, str] = {

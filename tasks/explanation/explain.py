@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from humwatch.storage.arrays import read_n_frames, read_rows
 from humwatch.storage.errors import ModelIncompatible, SourceNotFound
 from humwatch.storage.parts import Part
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.detectors.fit import load_model
 from humwatch.tasks.detectors.machine_model import MachineModel
 from humwatch.tasks.explanation.reference import Decibels, Reference
 from humwatch.tasks.explanation.relevance import relevance_map
 from humwatch.tasks.features.feature_blocks import embedder
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 from humwatch.tasks.plan.keys import EmbeddingSettings
 from humwatch.tasks.plan.representations import Representation, parse
 from humwatch.tasks.plan.run import Run

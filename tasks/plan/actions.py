@@ -24,12 +24,12 @@ import pandas as pd
 from humwatch.storage.alarm_actions import read_actions
 from humwatch.storage.lake import Lake
 from humwatch.storage.models import Machine
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import python_values
 
 KINDS = ("ack", "mute", "note", "repaired")
 ACTION_COLUMNS = ("acknowledged_by", "acknowledged_at", "muted_by", "muted_until", "repaired", "note")
 """What `Actions.beside` adds to the rows of a night; each is text or None."""
-_MACHINE = ["site", "machine_type", "machine_id", "condition"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Actions:
         columns = {name: np.full(len(rows), None, dtype=object) for name in ACTION_COLUMNS}
         machines = {machine for machine, _ in self._standing}
         spoken_of = rows["machine_id"].isin({machine.machine_id for machine in machines}).to_numpy().nonzero()[0]
-        named = python_values(rows[[*_MACHINE, "night", "alarm_since"]].iloc[spoken_of])
+        named = python_values(rows[[*MACHINE, "night", "alarm_since"]].iloc[spoken_of])
         for place, (site, machine_type, machine_id, condition, night, since) in zip(
             spoken_of, named.itertuples(index=False, name=None), strict=True
         ):
@@ -140,7 +140,7 @@ class Actions:
 
 
 def _action(row: dict[str, Any]) -> Action:
-    site, machine_type, machine_id, condition = (row.pop(name) for name in _MACHINE)
+    site, machine_type, machine_id, condition = (row.pop(name) for name in MACHINE)
     return Action(machine=Machine(machine_type, machine_id, site, condition), **row)
 
 

@@ -12,14 +12,12 @@ import pyarrow as pa
 from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.models import Machine
 from humwatch.storage.parts import Part, list_parts
-from humwatch.storage.tables import HEALTH, RECORDINGS, read_table
+from humwatch.storage.tables import HEALTH, MACHINE, RECORDINGS, read_table
 from humwatch.tasks.frames import none_for_nan
 from humwatch.tasks.plan.history import History
 from humwatch.tasks.plan.part_rows import current, part_rows, with_place
 from humwatch.tasks.plan.presence import present
 from humwatch.tasks.plan.scope import Scope, is_dated
-
-MACHINE = ["site", "machine_type", "machine_id", "condition"]
 
 
 @dataclass(frozen=True)

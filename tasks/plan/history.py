@@ -14,12 +14,13 @@ from humwatch.storage.label_imports import read_labels
 from humwatch.storage.lake import Lake
 from humwatch.storage.parts import Part, list_parts
 from humwatch.storage.reasons import Reason
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import none_for_nan
 from humwatch.tasks.plan.labels import labels_under
 from humwatch.tasks.plan.part_rows import current, part_rows, share_of_file, with_decode_reason
 from humwatch.tasks.plan.repeats import shared
 from humwatch.tasks.plan.scope import is_date, is_dated
-from humwatch.tasks.plan.tallies import MACHINE, Batch, Carried, Tallying, Window, is_among
+from humwatch.tasks.plan.tallies import Batch, Carried, Tallying, Window, is_among
 from humwatch.tasks.plan.verdicts import judge, usual_durations_s, usual_rates_hz
 from humwatch.tasks.settings import HealthSettings, SpectrogramSettings
 

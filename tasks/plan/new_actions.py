@@ -16,9 +16,9 @@ from humwatch.storage.errors import BadConfiguration
 from humwatch.storage.lake import Lake
 from humwatch.storage.models import Machine
 from humwatch.storage.naming import digest
-from humwatch.storage.tables import MACHINE_NIGHTS, read_tables
+from humwatch.storage.tables import MACHINE, MACHINE_NIGHTS, read_tables
 from humwatch.tasks.plan.actions import KINDS, Action, Actions
-from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.night_tables import newest_tables
 from humwatch.tasks.plan.scope import is_date
 

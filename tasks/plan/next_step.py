@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from humwatch.storage.reasons import EXPLANATIONS, Reason
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.roles import commissioning
 from humwatch.tasks.plan.scope import is_dated
@@ -175,7 +176,7 @@ def _nights_missing(accepted: pd.DataFrame, fit: FitSettings) -> NextStep | None
             "fit.min_training_recordings",
         )
     furthest = commissionings(accepted, fit)[0]
-    machines = accepted[["site", "machine_type", "machine_id", "condition"]].drop_duplicates()
+    machines = accepted[MACHINE].drop_duplicates()
     if furthest.is_over:
         return None
     which = "the only machine" if len(machines) == 1 else f"the furthest of {len(machines)} machines"

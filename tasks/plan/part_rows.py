@@ -12,12 +12,12 @@ import pyarrow as pa
 
 from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.parts import Part
-from humwatch.storage.tables import HEALTH, RECORDINGS, read_table
+from humwatch.storage.tables import HEALTH, MACHINE, RECORDINGS, read_table
 
 _FACTS = pa.schema(
     [
         RECORDINGS.field(name)
-        for name in ("recording_id", "site", "machine_type", "machine_id", "condition", "batch", "label", "split",
+        for name in ("recording_id", *MACHINE, "batch", "label", "split",
                      "recorded_at", "reason", "ingested_at", "clip_s", "file_s")
     ]
 )  # fmt: skip

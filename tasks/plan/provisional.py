@@ -13,7 +13,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.storage.tables import MACHINE
+from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.roles import in_windows
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.scope import Scope

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-_MACHINE = ["site", "machine_type", "machine_id", "condition"]
+from humwatch.storage.tables import MACHINE
+
 _ORDER = ["trains", "recorded_at", "batch", "recording_id"]
 
 
@@ -27,7 +28,7 @@ def repeats(recordings: pd.DataFrame, usable: npt.NDArray[np.bool_]) -> npt.NDAr
     trains = ~few["split"].eq("train").to_numpy(dtype=bool, na_value=False)
     ordered = few.assign(trains=trains).sort_values(_ORDER, kind="stable", na_position="last")
     again = np.zeros(len(recordings), dtype=bool)
-    again[places[ordered.index[ordered.duplicated([*_MACHINE, "sound_hash"])]]] = True
+    again[places[ordered.index[ordered.duplicated([*MACHINE, "sound_hash"])]]] = True
     return again
 
 

@@ -16,8 +16,8 @@ from humwatch.storage.inventory import StoredObject, below
 from humwatch.storage.lake import Lake
 from humwatch.storage.records import Passport, read_record
 from humwatch.storage.reports import read_latest, read_summary
-from humwatch.storage.tables import SCORES, read_tables
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.storage.tables import MACHINE, SCORES, read_tables
+from humwatch.tasks.plan.catalog import machine_of
 from humwatch.tasks.plan.keys import EmbeddingSettings, spectrogram_key
 from humwatch.tasks.plan.provisional import provisional
 from humwatch.tasks.plan.representations import parse

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.plan.split import split
 from humwatch.tasks.plan.tallies import is_among

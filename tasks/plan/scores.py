@@ -11,8 +11,9 @@ from humwatch.storage.errors import NotComplete
 from humwatch.storage.models import Machine
 from humwatch.storage.naming import digest
 from humwatch.storage.parts import Part
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import python_values
-from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.keys import EmbeddingSettings
 from humwatch.tasks.plan.presence import missing
 from humwatch.tasks.plan.roles import assign_roles

@@ -35,13 +35,12 @@ from humwatch.storage.errors import SourceForbidden, SourceNotFound
 from humwatch.storage.lake import Lake, map_concurrently
 from humwatch.storage.naming import digest, path_component
 from humwatch.storage.parts import Part
-from humwatch.storage.tables import TAGS, TALLIES, create_table, read_table
+from humwatch.storage.tables import MACHINE, TAGS, TALLIES, create_table, read_table
 from humwatch.tasks.plan.part_rows import NO_ROWS, part_rows, share_of_file, with_decode_reason
 from humwatch.tasks.plan.scope import is_dated
 from humwatch.tasks.plan.verdicts import judge_alone
 from humwatch.tasks.settings import FitSettings, HealthSettings
 
-MACHINE = ["site", "machine_type", "machine_id", "condition"]
 _PLACE = ["part_id", "row"]
 _ALIKE = [name for name in TALLIES.names if name != "n"]
 

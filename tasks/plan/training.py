@@ -12,9 +12,10 @@ import pandas as pd
 from humwatch.storage.models import Machine, passport_path
 from humwatch.storage.naming import digest
 from humwatch.storage.parts import Part
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import python_values
 from humwatch.tasks.plan.actions import Actions
-from humwatch.tasks.plan.catalog import MACHINE, by_machine
+from humwatch.tasks.plan.catalog import by_machine
 from humwatch.tasks.plan.keys import EmbeddingSettings, model_key
 from humwatch.tasks.plan.representations import parse
 from humwatch.tasks.plan.roles import assign_roles, training_nights

@@ -16,9 +16,9 @@ from humwatch.storage.errors import HumwatchError
 from humwatch.storage.lake import map_concurrently
 from humwatch.storage.models import Machine, get_gate, get_passport
 from humwatch.storage.reasons import EXPLANATIONS, Reason
-from humwatch.storage.tables import encode
+from humwatch.storage.tables import MACHINE, encode
 from humwatch.tasks.frames import rows_of
-from humwatch.tasks.plan.catalog import MACHINE, Catalog, by_machine, machine_of
+from humwatch.tasks.plan.catalog import Catalog, by_machine, machine_of
 from humwatch.tasks.plan.run import Run
 from humwatch.tasks.plan.suspicions import suspicions
 from humwatch.tasks.reports.clips import choose_clips, encode_clip

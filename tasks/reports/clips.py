@@ -14,7 +14,7 @@ import pandas as pd
 import soundfile
 import soxr
 
-from humwatch.tasks.plan.catalog import MACHINE
+from humwatch.storage.tables import MACHINE
 
 # Of the rates MPEG layer III knows, those that keep ten seconds below 100 kB.
 _RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import rows_of
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.reports.svg.curves import RocLine, roc_svg
 from humwatch.tasks.reports.svg.figures import FloatArray, distribution_svg
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import rows_of
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.reports import page_rows
 from humwatch.tasks.reports.clips import choose_clips
 from humwatch.tasks.reports.evaluation import evaluated

@@ -11,8 +11,9 @@ import pandas as pd
 
 from humwatch.storage.models import Machine
 from humwatch.storage.naming import settings_key
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.frames import rows_of
-from humwatch.tasks.plan.catalog import MACHINE, machine_of
+from humwatch.tasks.plan.catalog import machine_of
 from humwatch.tasks.reports.page_rows import Row
 
 # What each state is called, the most urgent first.

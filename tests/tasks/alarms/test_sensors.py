@@ -6,9 +6,9 @@ import pytest
 from passports import passport
 
 from humwatch.storage.models import Machine
+from humwatch.storage.tables import MACHINE
 from humwatch.tasks.alarms.facts import night_facts
 from humwatch.tasks.alarms.sensors import sensor_fault, told_few, too_few, with_dropouts
-from humwatch.tasks.plan.catalog import MACHINE
 from humwatch.tasks.settings import AlarmSettings, FitSettings
 
 GOOD = {

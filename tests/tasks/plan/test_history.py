@@ -11,9 +11,9 @@ import pytest
 from humwatch.storage.errors import SourceForbidden
 from humwatch.storage.lake import Lake
 from humwatch.storage.parts import create_part
-from humwatch.storage.tables import HEALTH, RECORDINGS, create_table
+from humwatch.storage.tables import HEALTH, MACHINE, RECORDINGS, create_table
 from humwatch.tasks.plan import part_rows, tallies
-from humwatch.tasks.plan.catalog import MACHINE, current_recordings
+from humwatch.tasks.plan.catalog import current_recordings
 from humwatch.tasks.plan.history import HistoryReader
 from humwatch.tasks.plan.maintenance_log import import_labels
 from humwatch.tasks.plan.tallies import Window
